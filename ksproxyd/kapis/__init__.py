@@ -1,0 +1,1 @@
+"""The gateway's own APIs, one module a group."""

@@ -1,0 +1,1 @@
+"""Where the Kubernetes API is and how to speak to it."""

@@ -1,0 +1,97 @@
+"""HTTP messages as values: header fields of a request or response, and a complete response."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+Pairs = list[tuple[bytes, bytes]]
+
+_encode = msgspec.json.encode
+
+
+class Fields:
+    """The header fields of one message, in the order they came.
+
+    ``items`` holds ``(key, name, value)``: the lower-case name for look-ups, the name as it was sent, and the value
+    without surrounding white space. Filled with :meth:`add`; look-ups go through an index that is built at the first one.
+    """
+
+    __slots__ = ("_index", "items")
+
+    def __init__(self, pairs: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        self.items: list[tuple[bytes, bytes, bytes]] = [(n.lower(), n, v) for n, v in pairs]
+        self._index: dict[bytes, bytes] | None = None
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """Append one field line."""
+        self.items.append((name.lower(), name, value))
+        self._index = None
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of the field ``key`` (lower case); several lines are joined by ``", "`` (RFC 9110, 5.3)."""
+        index = self._index
+        if index is None:
+            index = {}
+            for k, _, value in self.items:
+                index[k] = index[k] + b", " + value if k in index else value
+            self._index = index
+        return index.get(key)
+
+    def all(self, key: bytes) -> list[bytes]:
+        """Every value of the field ``key`` (lower case), one a line, in order."""
+        return [value for k, _, value in self.items if k == key]
+
+    def remove(self, key: bytes) -> None:
+        """Delete every line of the field ``key`` (lower case)."""
+        self.items = [item for item in self.items if item[0] != key]
+        self._index = None
+
+    def replace(self, name: bytes, value: bytes) -> None:
+        """Set the field to exactly one line."""
+        self.remove(name.lower())
+        self.add(name, value)
+
+    def pairs(self) -> Pairs:
+        """The lines as ``(name as sent, value)``."""
+        return [(name, value) for _, name, value in self.items]
+
+    def __contains__(self, key: bytes) -> bool:
+        return self.get(key) is not None
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes, bytes]]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __repr__(self) -> str:
+        # Values may be credentials; a repr ends up in logs and tracebacks.
+        return f"<Fields {[name.decode('latin-1') for _, name, _ in self.items]}>"
+
+
+class Response:
+    """A complete answer: status, header pairs, body. ``Content-Length`` is added by whoever sends it."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, headers: Iterable[tuple[bytes, bytes]] = (), body: bytes = b"") -> None:
+        self.status = status
+        self.headers: Pairs = list(headers)
+        self.body = body
+
+    @classmethod
+    def json(cls, status: int, value: Any, headers: Iterable[tuple[bytes, bytes]] = ()) -> Response:
+        """``value`` as compact ``application/json``."""
+        return cls(status, [(b"Content-Type", b"application/json"), *headers], _encode(value))
+
+    @classmethod
+    def text(cls, status: int, text: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> Response:
+        """``text`` as ``text/plain`` that browsers must not sniff."""
+        plain = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"X-Content-Type-Options", b"nosniff")]
+        return cls(status, [*plain, *headers], text.encode())
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status} {len(self.body)} bytes>"

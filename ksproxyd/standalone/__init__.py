@@ -1,0 +1,1 @@
+"""An embedded Kubernetes API for first runs, development and tests."""

@@ -1,0 +1,1 @@
+"""Cluster state kept true by list and watch loops."""

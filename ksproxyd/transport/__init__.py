@@ -1,0 +1,1 @@
+"""Byte streams: eager writes, TLS over memory BIOs, coarse timeouts."""

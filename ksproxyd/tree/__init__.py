@@ -1,0 +1,1 @@
+"""The resource tree: nodes that answer or forward a request."""

@@ -1,0 +1,1 @@
+"""Connections to backends: targets, pools, the relay and the tunnel."""
