@@ -15,8 +15,8 @@ _encode = msgspec.json.encode
 class Fields:
     """The header fields of one message, in the order they came.
 
-    ``items`` holds ``(key, name, value)``: the lower-case name for look-ups, the name as it was sent, and the value
-    without surrounding white space. Filled with :meth:`add`; look-ups go through an index that is built at the first one.
+    ``items`` holds ``(key, name, value)``: the lower-case name for look-ups, the name as it was sent, and the
+    value without surrounding white space. Look-ups go through an index that is built at the first one.
     """
 
     __slots__ = ("_index", "items")
@@ -31,7 +31,7 @@ class Fields:
         self._index = None
 
     def get(self, key: bytes) -> bytes | None:
-        """The value of the field ``key`` (lower case); several lines are joined by ``", "`` (RFC 9110, 5.3)."""
+        """The value of the field ``key`` (lower case); several lines joined by ``", "`` (RFC 9110, 5.3)."""
         index = self._index
         if index is None:
             index = {}
