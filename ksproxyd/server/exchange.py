@@ -1,0 +1,304 @@
+"""One request and its answer.
+
+The connection makes an exchange when a request's head is complete and hands it on at once; the body is a
+stream. Whoever takes the exchange answers it exactly once, with :meth:`Exchange.respond`, with
+:meth:`Exchange.start` … :meth:`Exchange.finish`, or with :meth:`Exchange.hijack`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from twisted.internet.defer import Deferred
+
+from ksproxyd.model.identity import ANONYMOUS, Identity
+from ksproxyd.model.message import Fields, Pairs, Response
+from ksproxyd.model.status import StatusError, too_large
+from ksproxyd.server.status_lines import status_line
+from ksproxyd.transport.stream import Producer, Stream
+
+if TYPE_CHECKING:
+    from ksproxyd.server.connection import ServerConnection
+
+#: What the log and the metrics say of a request whose client left before the answer was complete.
+CLIENT_GONE = 499
+
+
+class BodySink(Protocol):
+    """Takes a request's body as it comes."""
+
+    def body_data(self, data: bytes) -> None: ...
+
+    def body_end(self) -> None: ...
+
+    def body_aborted(self) -> None:
+        """The client went away or broke the framing; the body will not be complete."""
+
+
+class Exchange:
+    """A request, as parsed and checked, and the means to answer it.
+
+    ``length`` is the body's: 0 for none, -1 for chunked. ``client`` is the address the request is from, as the
+    listener and its trusted proxies vouch for it. ``upgrade`` is the protocol asked for, if the request may
+    switch. ``info`` and ``user`` are set by the chain; ``path`` and ``query`` are as sent (undecoded) until a step
+    that re-routes the request replaces them.
+    """
+
+    # Defaults live on the class: most requests never touch most of these, and setting them costs time.
+    length: int = 0
+    upgrade: bytes | None = None
+    wants_continue: bool = False
+    trusted: bool = False
+    started: float = 0.0
+    info: Any = None
+    user: Identity = ANONYMOUS
+    cluster: Any = None
+    #: Name of the upstream or node that answered, for the log and the metrics.
+    node: str = ""
+    notes: dict[str, Any] | None = None
+    #: Added to whatever answer goes out (CORS).
+    extra_headers: Pairs | None = None
+    status: int = 0
+    #: Body bytes answered and body bytes received.
+    sent: int = 0
+    received: int = 0
+    upstream_seconds: float = 0.0
+    finished: bool = False
+    hijacked: bool = False
+    #: Set by the server instead of handing the exchange on: the request is refused with this.
+    refusal: StatusError | None = None
+    on_gone: Callable[[], object] | None = None
+    sink: BodySink | None = None
+    buffered: list[bytes] | None = None
+    body_done: bool = True
+    _chunked: bool = False
+    _silent: bool = False
+    _id: str = ""
+
+    def __init__(
+        self,
+        connection: ServerConnection,
+        method: str,
+        target: bytes,
+        minor: int,
+        fields: Fields,
+    ) -> None:
+        self._connection = connection
+        self.method = method
+        self.target = target
+        self.path, mark, self.query = target.partition(b"?")
+        self.has_query = mark == b"?"
+        self.minor = minor
+        self.fields = fields
+        self.keep_alive = minor == 1
+        self.client = connection.client
+        self.peer = connection.peer
+        self.secure = connection.secure
+        self._out: list[bytes] = []
+
+    @property
+    def id(self) -> str:
+        """A random name for this request, for the client's error message and our log to agree on."""
+        if not self._id:
+            self._id = secrets.token_hex(8)
+        return self._id
+
+    # -- answering -------------------------------------------------------------------------------------
+
+    def respond(self, response: Response) -> None:
+        """Answer with a complete response. Nothing happens if the client is gone already."""
+        self.start(response.status, response.headers, len(response.body))
+        self.write(response.body)
+        self.finish()
+
+    def start(self, status: int, headers: Pairs, length: int | None) -> None:
+        """Begin the answer: ``length`` body bytes will follow, or an unknown number (None).
+
+        Nothing is sent before :meth:`flush` or :meth:`finish`.
+        """
+        lines: list[bytes] = []
+        dated = False
+        for name, value in headers:
+            lines += (name, b": ", value, b"\r\n")
+            dated = dated or name.lower() == b"date"
+        self.start_lines(status, lines, length, dated)
+
+    def start_lines(self, status: int, lines: list[bytes], length: int | None, dated: bool) -> None:
+        """Like :meth:`start`, with the fields as pieces ``name, b": ", value, b"\\r\\n", …`` (the relay's way).
+
+        The pieces must not hold framing or connection fields; those are this method's.
+        """
+        if self.status:
+            raise RuntimeError(f"{self!r} is being answered already")
+        self.status = status
+        connection = self._connection
+        out = self._out
+        out.append(status_line(status))
+        out += lines
+        if self.extra_headers is not None:
+            for name, value in self.extra_headers:
+                out += (name, b": ", value, b"\r\n")
+        if not dated:
+            out.append(connection.date_line())
+        # RFC 9110, 6.4.1 and 15.3.5: these have no body whatever the fields say.
+        if self.method == "HEAD" or status == 304 or status == 204 or status < 200:
+            self._silent = True
+            if length is not None and status >= 200 and status != 204:
+                out.append(b"Content-Length: %d\r\n" % length)
+        elif length is not None:
+            out.append(b"Content-Length: %d\r\n" % length)
+        elif self.minor:
+            self._chunked = True
+            out.append(b"Transfer-Encoding: chunked\r\n")
+        else:
+            self.keep_alive = False
+        if self.keep_alive and not self.body_done and not connection.can_drain(self):
+            self.keep_alive = False
+        if not self.keep_alive or connection.closing:
+            self.keep_alive = False
+            out.append(b"Connection: close\r\n\r\n")
+        elif self.minor:
+            out.append(b"\r\n")
+        else:
+            out.append(b"Connection: keep-alive\r\n\r\n")
+
+    def write(self, data: bytes) -> None:
+        """Append to the body. Sent with the next :meth:`flush` or :meth:`finish`."""
+        if self._silent or not data:
+            return
+        self.sent += len(data)
+        if self._chunked:
+            self._out += (b"%x\r\n" % len(data), data, b"\r\n")
+        else:
+            self._out.append(data)
+
+    def flush(self) -> None:
+        """Send what :meth:`start` and :meth:`write` have collected."""
+        out = self._out
+        if out and not self.finished:
+            self._out = []
+            self._connection.answer(self, out[0] if len(out) == 1 else b"".join(out))
+
+    def finish(self) -> None:
+        """The answer is complete."""
+        if self.finished:
+            return
+        if self._chunked:
+            self._out.append(b"0\r\n\r\n")
+        self.flush()
+        self.finished = True
+        self._connection.answered(self)
+
+    def abort(self) -> None:
+        """The answer cannot be completed: cut the connection so that the client sees it (RFC 9112, 8)."""
+        if self.finished:
+            return
+        self.flush()
+        self.finished = True
+        self._connection.cut(self)
+
+    def interim(self, status: int, lines: list[bytes]) -> None:
+        """Send a 1xx answer ahead of the final one. HTTP/1.0 clients do not get it (RFC 9110, 15.2)."""
+        if self.minor and not self.status and not self.finished:
+            self._connection.answer(self, b"".join([status_line(status), *lines, b"\r\n"]))
+
+    def set_producer(self, producer: Producer) -> None:
+        """``producer`` writes this answer and is paused while the client does not keep up."""
+        self._connection.feed_from(self, producer)
+
+    def hijack(self, head: bytes) -> Stream:
+        """Send ``head`` (a complete 101 response) and give the connection away, for a tunnel.
+
+        The caller calls :meth:`Stream.take_over` on it, and then :meth:`leftover` for bytes that came early.
+        """
+        self.status = 101
+        self.hijacked = True
+        return self._connection.hijack(self, head)
+
+    def leftover(self) -> bytes:
+        """After :meth:`hijack`: what the client has sent behind the request already. Once."""
+        return self._connection.take_leftover()
+
+    def tunnel_closed(self) -> None:
+        """After :meth:`hijack`: the tunnel is over; the request counts as finished."""
+        if not self.finished:
+            self.finished = True
+            self._connection.tunnel_closed(self)
+
+    # -- the request's body ----------------------------------------------------------------------------
+
+    def send_body_to(self, sink: BodySink) -> None:
+        """Stream the body into ``sink``, what has come already first. Asks for it where the client waits."""
+        self.sink = sink
+        self.continue_()
+        buffered, self.buffered = self.buffered, None
+        if buffered:
+            for data in buffered:
+                sink.body_data(data)
+        if self.body_done:
+            sink.body_end()
+        else:
+            self._connection.body_wanted(self)
+
+    def continue_(self) -> None:
+        """Send ``100 Continue`` if the client waits for it (RFC 9110, 10.1.1)."""
+        if self.wants_continue and not self.body_done:
+            self.wants_continue = False
+            self.interim(100, [])
+
+    def pause_body(self) -> None:
+        """Stop the body for a while; the client feels it through TCP."""
+        self._connection.hold_body(self, True)
+
+    def resume_body(self) -> None:
+        """Go on after :meth:`pause_body`."""
+        self._connection.hold_body(self, False)
+
+    def read_body(self, limit: int) -> Deferred[bytes]:
+        """The whole body. Fails with a 413 :class:`StatusError` above ``limit`` bytes, 400 if it breaks off."""
+        collector = _Collector(self, limit)
+        if self.length > limit:
+            collector.fail(too_large(f"the request body has {self.length} bytes, {limit} are allowed"))
+        else:
+            self.send_body_to(collector)
+        return collector.done
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.method} {self.path.decode('latin-1')[:120]} status={self.status}>"
+
+
+class _Collector:
+    """A sink that gathers a body up to a limit."""
+
+    def __init__(self, exchange: Exchange, limit: int) -> None:
+        self._exchange = exchange
+        self._limit = limit
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._over = False
+        self.done: Deferred[bytes] = Deferred()
+
+    def body_data(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._over:
+            return
+        if self._size > self._limit:
+            self.fail(too_large(f"the request body has more than the {self._limit} bytes that are allowed"))
+        else:
+            self._parts.append(data)
+
+    def body_end(self) -> None:
+        if not self._over:
+            self._over = True
+            self.done.callback(b"".join(self._parts))
+
+    def body_aborted(self) -> None:
+        self.fail(StatusError(400, "BadRequest", "the request body broke off"))
+
+    def fail(self, error: StatusError) -> None:
+        if not self._over:
+            self._over = True
+            self._parts.clear()
+            self.done.errback(error)

@@ -1,0 +1,184 @@
+"""From a parsed head to an exchange: what HTTP demands and llhttp does not check, or leaves to its user.
+
+A gateway hands requests on, so whatever two readers could understand differently is refused here
+(RFC 9112, 3 and 6; RFC 9110, 7.2): a missing or doubtful Host, framing that is not plain, a target in a form that
+does not fit the method, a request line that is not spelt exactly.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import httptools
+
+from ksproxyd.model.message import Fields
+from ksproxyd.model.status import StatusError, bad_request
+from ksproxyd.server.exchange import Exchange
+
+if TYPE_CHECKING:
+    from ksproxyd.server.connection import ServerConnection
+
+#: The fields that say where a body ends.
+FRAMING = frozenset([b"content-length", b"transfer-encoding"])
+
+#: Methods by their wire form; the rest of what llhttp knows is translated on the way.
+_METHODS = {m.encode(): m for m in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
+
+#: Methods that this server does not perform: a tunnel to anywhere, an echo of credentials, an HTTP/2 preface.
+_UNSERVED = frozenset([b"CONNECT", b"TRACE", b"PRI", b"SOURCE", b"M-SEARCH"])
+
+# RFC 3986, 3.2.2: a registered name, an IPv4 address or a bracketed IPv6 one, and a port.
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\])(?::[0-9]{0,5})?")
+
+# RFC 3986, 3.3 and 3.4, and what browsers leave unencoded beyond it; not "#", "\\", quotes or angle brackets.
+_TARGET = re.compile(rb"/[A-Za-z0-9._~!$&'()*+,;=:@/%?\[\]|{}^`-]*")
+
+#: Hosts found valid lately; a gateway sees few.
+_known_hosts: set[bytes] = set()
+_KNOWN_HOSTS = 1024
+
+
+class Refused(Exception):
+    """Stops the parser: the request has been refused, and nothing behind it will be read."""
+
+
+def begin_exchange(
+    connection: ServerConnection,
+    parser: httptools.HttpRequestParser,
+    target: bytes,
+    fields: Fields,
+    raw: bytes | bytearray,
+) -> Exchange:
+    """The exchange for a head that is complete.
+
+    ``raw`` holds the bytes the head came in. Raises :class:`StatusError` when the request must be refused.
+    """
+    name = parser.get_method()
+    version = parser.get_http_version()
+    if version == "1.1":
+        minor = 1
+    elif version == "1.0":
+        minor = 0
+    else:
+        raise StatusError(505, "HTTPVersionNotSupported", "only HTTP/1.1 and HTTP/1.0 are spoken here")
+    # llhttp also takes other spacing and other protocols' names; exactly one spelling goes on.
+    if b"%b %b HTTP/1.%d\r\n" % (name, target, minor) not in raw:
+        raise bad_request("the request line is not METHOD SP target SP HTTP-version")
+    if name in _UNSERVED:
+        raise StatusError(501, "NotImplemented", f"the method {name.decode('latin-1')} is not served here")
+    method = _METHODS.get(name) or name.decode("ascii")
+
+    host = fields.get(b"host")
+    if target[:1] != b"/":
+        target = _other_form(method, target, host)
+    elif _TARGET.fullmatch(target) is None:
+        raise bad_request("the request target has a character that must be percent-encoded")
+    if host is None:
+        if minor:
+            raise bad_request("a Host field is required")
+    elif host not in _known_hosts:
+        _check_host(host, fields)
+
+    exchange = Exchange(connection, method, target, minor, fields)
+    exchange.started = connection.server.clock.seconds()
+    get = fields.get
+    options = get(b"connection")
+    if options is not None:
+        _connection_options(exchange, options.lower())
+    size = get(b"content-length")
+    coding = get(b"transfer-encoding")
+    if size is not None or coding is not None:
+        _frame(exchange, size, coding)
+    expectation = get(b"expect")
+    if expectation is not None and minor:
+        if expectation.lower() != b"100-continue":
+            raise StatusError(417, "ExpectationFailed", "the only expectation known here is 100-continue")
+        exchange.wants_continue = exchange.length != 0
+    if connection.server.addresses is not None:
+        connection.server.addresses(exchange)
+    return exchange
+
+
+def _check_host(host: bytes, fields: Fields) -> None:
+    if len(fields.all(b"host")) != 1:
+        raise bad_request("exactly one Host field is required")
+    if _HOST.fullmatch(host) is None:
+        raise bad_request("the Host field is not host[:port]")
+    _, _, port = host.rpartition(b":")
+    if port.isdigit() and not host.endswith(b"]") and int(port) > 65535:
+        raise bad_request("the Host field names a port above 65535")
+    if len(host) <= 255:
+        if len(_known_hosts) >= _KNOWN_HOSTS:
+            _known_hosts.clear()
+        _known_hosts.add(host)
+
+
+def _other_form(method: str, target: bytes, host: bytes | None) -> bytes:
+    """The origin form of a target in another form (RFC 9112, 3.2), if it is one that can be served."""
+    if target == b"*":
+        if method != "OPTIONS":
+            raise bad_request("the target * goes with OPTIONS only")
+        return target
+    scheme, mark, rest = target.partition(b"://")
+    if not mark or scheme.lower() not in (b"http", b"https"):
+        raise bad_request("the request target must be a path that begins with /")
+    authority, slash, path = rest.partition(b"/")
+    if b"?" in authority:
+        authority, _, query = authority.partition(b"?")
+        slash, path = b"/?", query
+    # RFC 9112, 3.2.2 lets the authority overrule Host; two names for one request are refused instead.
+    if host is None or authority.lower() != host.lower():
+        raise bad_request("the authority of the request target is not the Host field's")
+    origin = (slash or b"/") + path
+    if _TARGET.fullmatch(origin) is None:
+        raise bad_request("the request target has a character that must be percent-encoded")
+    return origin
+
+
+def _connection_options(exchange: Exchange, options: bytes) -> None:
+    """Persistence and upgrade, from the Connection field (RFC 9110, 7.6.1 and 7.8)."""
+    if options in (b"keep-alive", b"close"):
+        exchange.keep_alive = options == b"keep-alive"
+        return
+    tokens = [token.strip() for token in options.split(b",")]
+    if b"close" in tokens:
+        exchange.keep_alive = False
+    elif b"keep-alive" in tokens:
+        exchange.keep_alive = True
+    if b"upgrade" in tokens and exchange.minor:
+        protocol = exchange.fields.get(b"upgrade")
+        # HTTP/2 is not spoken here, and RFC 9110, 7.8 lets a server ignore the offer.
+        if protocol is not None and protocol.lower() != b"h2c":
+            exchange.upgrade = protocol
+
+
+def _frame(exchange: Exchange, size: bytes | None, coding: bytes | None) -> None:
+    """Where the body ends. llhttp has refused both fields together and malformed or repeated lengths."""
+    if coding is not None:
+        if not exchange.minor:
+            raise bad_request("HTTP/1.0 has no Transfer-Encoding")
+        if coding.lower() != b"chunked":
+            raise StatusError(501, "NotImplemented", "the only transfer coding known here is chunked")
+        exchange.length = -1
+    else:
+        assert size is not None
+        exchange.length = int(size)
+        limit = exchange._connection.server.limits.body_bytes
+        if limit and exchange.length > limit:
+            raise StatusError(
+                413, "RequestEntityTooLarge", f"the request body has {exchange.length} bytes, {limit} are allowed"
+            )
+    if exchange.length and exchange.upgrade is not None:
+        # Where such a body would end and the other protocol begin is anybody's guess: serve it as HTTP.
+        exchange.upgrade = None
+
+
+def malformed(error: httptools.HttpParserError) -> StatusError:
+    """The answer to what llhttp refuses."""
+    text = str(error)
+    if isinstance(error, httptools.HttpParserInvalidMethodError):
+        return StatusError(501, "NotImplemented", "the request's method is not known here")
+    if "version" in text.lower() or "PRI" in text or "HTTP/" in text:
+        return StatusError(505, "HTTPVersionNotSupported", f"malformed request: {text}")
+    return bad_request(f"malformed request: {text}")

@@ -1,0 +1,142 @@
+"""The server: accepts connections and hands exchanges to whoever was given as ``handle``.
+
+It knows HTTP and TLS, and nothing of Kubernetes.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections import Counter
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import ServerFactory
+from twisted.logger import Logger
+
+from ksproxyd.model.status import StatusError, render, service_unavailable
+from ksproxyd.server.connection import ServerConnection
+from ksproxyd.server.exchange import Exchange
+from ksproxyd.server.limits import Limits, Timeouts
+from ksproxyd.transport.wheel import Wheel
+
+if TYPE_CHECKING:
+    from twisted.internet.protocol import Protocol
+
+
+class Counters:
+    """What a server has seen, read by the metrics."""
+
+    __slots__ = ("accepted", "refused", "requests", "timeouts", "tls_failures")
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        self.requests = 0
+        #: Requests answered by the server itself because they could not be handed on.
+        self.refused = 0
+        self.tls_failures = 0
+        self.timeouts: Counter[str] = Counter()
+
+
+class Server(ServerFactory):
+    """One set of rules for any number of listeners.
+
+    ``handle`` takes each exchange and sees to its answer; ``on_finished`` is told of each when it is over,
+    answered or not. ``tls_context`` makes the listener speak TLS; it may be replaced at any time and counts for new
+    connections. ``proxy_protocol`` and ``addresses`` decide the client's address (see
+    :mod:`ksproxyd.server.client_address`); without them it is the peer's.
+    """
+
+    log = Logger()
+    noisy = False
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        wheel: Wheel,
+        handle: Callable[[Exchange], None],
+        on_finished: Callable[[Exchange], None],
+        limits: Limits,
+        timeouts: Timeouts,
+        wall: Callable[[], float],
+        tls_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self.clock = clock
+        self.wheel = wheel
+        self.limits = limits
+        self.timeouts = timeouts
+        self.tls_context = tls_context
+        self.proxy_protocol: Callable[[ServerConnection], Callable[[bytes], None]] | None = None
+        self.addresses: Callable[[Exchange], None] | None = None
+        self.counters = Counters()
+        self.connections: set[ServerConnection] = set()
+        self.draining = False
+        self._handle = handle
+        self._on_finished = on_finished
+        self._wall = wall
+        self._date = b""
+        self._date_at = -1.0
+        self._drained: Deferred[None] | None = None
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        """A connection for the client at ``addr``."""
+        self.counters.accepted += 1
+        peer = getattr(addr, "host", None) or ""
+        return ServerConnection(self, peer, self.tls_context is not None)
+
+    def handle(self, exchange: Exchange) -> None:
+        """A request is complete as far as its head goes: let it be served."""
+        self.counters.requests += 1
+        if len(self.connections) > self.limits.connections:
+            exchange.keep_alive = False
+            self.refuse(exchange, service_unavailable("too many connections, try again later", 5))
+            return
+        self._handle(exchange)
+
+    def refuse(self, exchange: Exchange, error: StatusError) -> None:
+        """Answer ``exchange`` with ``error`` on the server's own account."""
+        self.counters.refused += 1
+        fields = exchange.fields
+        response = render(error, fields.get(b"accept"), fields.get(b"user-agent"), exchange.query)
+        exchange.respond(response)
+
+    def finished(self, exchange: Exchange) -> None:
+        """An exchange is over."""
+        try:
+            self._on_finished(exchange)
+        except Exception:
+            self.log.failure("accounting for {exchange} failed", exchange=exchange)
+
+    def date_line(self) -> bytes:
+        """The ``Date`` field, as precise as the wheel."""
+        now = self.wheel.now
+        if now != self._date_at:
+            self._date_at = now
+            self._date = b"Date: " + formatdate(self._wall(), usegmt=True).encode("ascii") + b"\r\n"
+        return self._date
+
+    def forget(self, connection: ServerConnection) -> None:
+        """A connection is gone."""
+        self.connections.discard(connection)
+        if self._drained is not None and not self.connections:
+            done, self._drained = self._drained, None
+            done.callback(None)
+
+    def drain(self) -> Deferred[None]:
+        """Close what is idle, let the rest finish. Fires when the last connection is gone; cancel to give up."""
+        self.draining = True
+        done: Deferred[None] = Deferred(self._abort_all)
+        if not self.connections:
+            done.callback(None)
+            return done
+        self._drained = done
+        for connection in list(self.connections):
+            connection.begin_drain()
+        return done
+
+    def _abort_all(self, _: Any) -> None:
+        self._drained = None
+        for connection in list(self.connections):
+            connection.abort()

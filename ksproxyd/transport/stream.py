@@ -1,0 +1,274 @@
+"""A connection as both sides of the gateway use it: eager writes, TLS inside, back-pressure, half-close.
+
+Writing to an idle socket goes to the kernel at once instead of waiting for a reactor turn and two
+``epoll_ctl`` calls; only what the kernel does not take is queued with the transport. A producer is
+registered with the transport at the moment something is queued, so the common small message never pays
+for it.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from typing import Any
+from typing import Protocol as Interface
+
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from ksproxyd.transport.tls import TLSLayer
+
+
+class Producer(Interface):
+    """Whoever feeds a stream: told to stop and go on as the peer reads slower or faster."""
+
+    def pauseProducing(self) -> None: ...
+
+    def resumeProducing(self) -> None: ...
+
+    def stopProducing(self) -> None: ...
+
+
+class Receiver(Interface):
+    """Takes a stream's bytes over, after an upgrade."""
+
+    def received(self, data: bytes) -> None:
+        """Bytes from the peer."""
+
+    def ended(self) -> None:
+        """The peer will send nothing more; it may still read."""
+
+    def lost(self, reason: Failure) -> None:
+        """The connection is gone."""
+
+    def idle_timeout(self) -> None:
+        """The stream's deadline has passed."""
+
+
+@implementer(IHalfCloseableProtocol)
+class Stream(Protocol):
+    """Base of the server's and the upstream's connections.
+
+    Subclasses define :meth:`received`, :meth:`ended`, :meth:`lost` and :meth:`secured`. ``deadline`` and
+    :meth:`timed_out` are the :class:`~ksproxyd.transport.wheel.Wheel`'s.
+    """
+
+    #: A Twisted TCP transport; its queue is looked at directly, which no interface of Twisted's offers.
+    transport: Any
+    deadline: float = 0.0
+    tls: TLSLayer | None = None
+    _producer: Producer | None = None
+    _registered = False
+    _closing = False
+    _eager: Callable[[bytes], Any] | None = None
+    receiver: Receiver | None = None
+
+    # -- what subclasses define ------------------------------------------------------------------------
+
+    def opened(self) -> None:
+        """The connection exists (TLS, if any, has yet to be spoken)."""
+
+    def secured(self) -> None:
+        """The TLS handshake is complete."""
+
+    def received(self, data: bytes) -> None:
+        """Plain bytes from the peer."""
+        raise RuntimeError("a stream without a reader")
+
+    def ended(self) -> None:
+        """The peer has finished sending."""
+        self.close()
+
+    def lost(self, reason: Failure) -> None:
+        """The connection is gone. Called exactly once."""
+
+    def tls_failed(self, error: ssl.SSLError) -> None:
+        """The handshake or a record was bad; the connection is being closed."""
+
+    def timed_out(self) -> None:
+        """The deadline has passed."""
+        self.abort()
+
+    # -- writing ---------------------------------------------------------------------------------------
+
+    def send(self, data: bytes) -> None:
+        """Write ``data``: now, if nothing is queued, else behind what is."""
+        tls = self.tls
+        if tls is not None:
+            if self._closing:
+                return
+            try:
+                data = tls.encrypt(data)
+            except ssl.SSLError:
+                self.abort()
+                return
+        self._push(data)
+
+    def _push(self, data: bytes) -> None:
+        transport = self.transport
+        eager = self._eager
+        if eager is not None and not transport._tempDataLen and not transport.dataBuffer:
+            if not transport.connected or transport._writeDisconnected:
+                return
+            taken = eager(data)
+            if taken == len(data):
+                return
+            # An exception here means a dead socket; the queued write finds it again on the reactor's turn,
+            # where the connection can be torn down without surprising the caller.
+            if taken.__class__ is int:
+                data = data[taken:]
+        producer = self._producer
+        if producer is not None and not self._registered:
+            self._registered = True
+            transport.registerProducer(producer, True)
+        transport.write(data)
+
+    def queued(self) -> int:
+        """Bytes accepted by :meth:`send` that the kernel has not taken yet."""
+        transport = self.transport
+        if self._eager is None:
+            return 0
+        return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+
+    def set_producer(self, producer: Producer) -> None:
+        """``producer`` feeds this stream from now on and is paused while the peer does not keep up."""
+        self.clear_producer()
+        self._producer = producer
+        if self.queued() and self.transport.connected:
+            self._registered = True
+            self.transport.registerProducer(producer, True)
+
+    def clear_producer(self) -> None:
+        """Nobody feeds this stream any more. Harmless without a producer."""
+        self._producer = None
+        if self._registered:
+            self._registered = False
+            self.transport.unregisterProducer()
+
+    # -- reading ---------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Read nothing until :meth:`resume`; the peer feels it through TCP."""
+        self.transport.pauseProducing()
+
+    def resume(self) -> None:
+        """Read again."""
+        if self.transport.connected and not self._closing:
+            self.transport.resumeProducing()
+
+    def take_over(self, receiver: Receiver) -> None:
+        """From now on every byte and the end of the stream go to ``receiver``."""
+        self.receiver = receiver
+        self.received = receiver.received  # type: ignore[method-assign]
+        self.ended = receiver.ended  # type: ignore[method-assign]
+        if self.tls is None:
+            self.dataReceived = receiver.received  # type: ignore[method-assign]
+
+    # -- ending ----------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Send what is queued, then close both directions."""
+        if self._closing:
+            return
+        if self.tls is not None and self.tls.ready:
+            notify = self.tls.close()
+            if notify:
+                self._push(notify)
+        self._closing = True
+        self.clear_producer()
+        self.transport.loseConnection()
+
+    def half_close(self) -> None:
+        """Send what is queued, then tell the peer that nothing more will come; reading goes on."""
+        if self.tls is not None and self.tls.ready:
+            notify = self.tls.close()
+            if notify:
+                self._push(notify)
+        self.clear_producer()
+        self.transport.loseWriteConnection()
+
+    def abort(self) -> None:
+        """Drop the connection and whatever is queued; the peer sees a reset."""
+        self._closing = True
+        self._producer = None
+        self._registered = False
+        self.transport.abortConnection()
+
+    # -- Twisted's side --------------------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        # Test transports and pipes have no socket to write to at once.
+        self._eager = getattr(self.transport, "writeSomeData", None)
+        set_no_delay = getattr(self.transport, "setTcpNoDelay", None)
+        if set_no_delay is not None:
+            set_no_delay(True)
+        if self.tls is None:
+            self.dataReceived = self.received  # type: ignore[method-assign]
+        self.opened()
+
+    def start_tls(self, layer: TLSLayer, client: bool) -> None:
+        """Speak TLS from here on; a client begins the handshake at once."""
+        self.tls = layer
+        self.dataReceived = self._sealed  # type: ignore[method-assign]
+        if client:
+            self._sealed(b"")
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received(data)
+
+    def _sealed(self, data: bytes) -> None:
+        """Bytes of TLS from the wire."""
+        tls = self.tls
+        assert tls is not None
+        try:
+            if not tls.ready:
+                answer = tls.handshake(data)
+                if answer:
+                    self._push(answer)
+                if not tls.ready:
+                    return
+                self.secured()
+                data = b""
+            plain = tls.decrypt(data)
+            answer = tls.pending()
+        except ssl.SSLError as error:
+            alert = tls.alert()
+            if alert:
+                self._push(alert)
+            self._closing = True
+            self.clear_producer()
+            self.transport.loseConnection()
+            self.tls_failed(error)
+            return
+        if answer:
+            self._push(answer)
+        if plain:
+            self.received(plain)
+        if tls.closed and not self._closing:
+            self.ended()
+
+    def readConnectionLost(self) -> None:
+        """The peer's FIN. Under TLS without close_notify that may be a truncation: the reader can tell."""
+        if self.tls is not None and not self.tls.ready:
+            self.abort()
+            return
+        if self.tls is None or not self.tls.closed:
+            self.ended()
+
+    def writeConnectionLost(self) -> None:
+        """Our own half-close has reached the kernel."""
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        self._closing = True
+        self._producer = None
+        receiver = self.receiver
+        # Instance attributes that point back at this object would keep it alive until the next collection.
+        self.__dict__.pop("dataReceived", None)
+        self.lost(reason)
+        if receiver is not None:
+            self.__dict__.pop("received", None)
+            self.__dict__.pop("ended", None)
+            self.receiver = None
+            receiver.lost(reason)

@@ -1,0 +1,78 @@
+"""Where a request goes: the value that keys a connection pool."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+import tempfile
+from functools import lru_cache
+
+import msgspec
+
+
+class TrustPolicy(msgspec.Struct, frozen=True):
+    """How an https peer is verified and what we show it.
+
+    ``ca_pem`` replaces the system's roots; ``insecure`` switches verification off altogether;
+    ``server_name`` is verified and sent as SNI instead of the host; the client certificate is PEM.
+    """
+
+    ca_pem: bytes | None = None
+    insecure: bool = False
+    server_name: str | None = None
+    client_cert_pem: bytes | None = None
+    client_key_pem: bytes | None = None
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One backend address. Equal targets share a pool; ``trust`` is None for plain http."""
+
+    scheme: str
+    host: str
+    port: int
+    trust: TrustPolicy | None = None
+
+    @property
+    def authority(self) -> str:
+        """The value of the ``Host`` field: the port only where it is not the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        default = 443 if self.scheme == "https" else 80
+        return host if self.port == default else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority}"
+
+
+@lru_cache(maxsize=512)
+def client_context(trust: TrustPolicy) -> ssl.SSLContext:
+    """The TLS context for ``trust``: TLS 1.2 or newer, ALPN http/1.1, verified unless ``insecure``.
+
+    Raises :class:`ssl.SSLError` or :class:`ValueError` when the PEM does not load. Loading the system's roots
+    takes some milliseconds, so contexts are kept.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    if trust.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif trust.ca_pem is not None:
+        context.load_verify_locations(cadata=trust.ca_pem.decode("ascii"))
+    else:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    if trust.client_cert_pem is not None:
+        load_key_pair(context, trust.client_cert_pem, trust.client_key_pem or trust.client_cert_pem)
+    return context
+
+
+def load_key_pair(context: ssl.SSLContext, cert_pem: bytes, key_pem: bytes) -> None:
+    """Load a certificate chain and key given as PEM; the standard library takes them only from a file."""
+    with tempfile.NamedTemporaryFile(prefix="ksproxyd-") as file:
+        file.write(cert_pem.rstrip() + b"\n" + key_pem)
+        file.flush()
+        context.load_cert_chain(file.name)
+
+
+def fingerprint(trust: TrustPolicy | None) -> str:
+    """A short digest of ``trust``, for logs and metrics that must not show keys."""
+    return hashlib.sha256(repr(trust).encode()).hexdigest()[:12] if trust else ""
