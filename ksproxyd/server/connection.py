@@ -74,7 +74,7 @@ class ServerConnection(Stream):
         self.deadline = server.wheel.now + server.timeouts.header
         if server.proxy_protocol is not None:
             # Only the first bytes differ; afterwards this attribute is gone and the class's method serves.
-            self.received = server.proxy_protocol(self)  # type: ignore[method-assign]
+            self.received = server.proxy_protocol(self)  # type: ignore[method-assign,assignment]
             self.dataReceived = self.received  # type: ignore[method-assign]
         elif server.tls_context is not None:
             self.begin_tls()
@@ -133,6 +133,10 @@ class ServerConnection(Stream):
 
     def timed_out(self) -> None:
         """Which patience has ended depends on what we wait for; slow progress in writing buys more time."""
+        if self.receiver is not None:
+            self.deadline = 0.0
+            self.receiver.idle_timeout()
+            return
         queued = self.queued()
         if queued and queued < self._mark:
             self._mark = queued

@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred
 
 from ksproxyd.model.identity import ANONYMOUS, Identity
 from ksproxyd.model.message import Fields, Pairs, Response
-from ksproxyd.model.status import StatusError, too_large
-from ksproxyd.server.status_lines import status_line
+from ksproxyd.model.status import StatusError, render, too_large
+from ksproxyd.model.status_lines import status_line
 from ksproxyd.transport.stream import Producer, Stream
 
 if TYPE_CHECKING:
@@ -112,6 +112,11 @@ class Exchange:
         self.start(response.status, response.headers, len(response.body))
         self.write(response.body)
         self.finish()
+
+    def refuse(self, error: StatusError) -> None:
+        """Answer with ``error``, in the form the client asked for."""
+        get = self.fields.get
+        self.respond(render(error, get(b"accept"), get(b"user-agent"), self.query))
 
     def start(self, status: int, headers: Pairs, length: int | None) -> None:
         """Begin the answer: ``length`` body bytes will follow, or an unknown number (None).

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
-from ksproxyd.model.status import StatusError, render, service_unavailable
+from ksproxyd.model.status import StatusError, internal, service_unavailable
 from ksproxyd.server.connection import ServerConnection
 from ksproxyd.server.exchange import Exchange
 from ksproxyd.server.limits import Limits, Timeouts
@@ -29,13 +29,15 @@ if TYPE_CHECKING:
 class Counters:
     """What a server has seen, read by the metrics."""
 
-    __slots__ = ("accepted", "refused", "requests", "timeouts", "tls_failures")
+    __slots__ = ("accepted", "failed", "refused", "requests", "timeouts", "tls_failures")
 
     def __init__(self) -> None:
         self.accepted = 0
         self.requests = 0
         #: Requests answered by the server itself because they could not be handed on.
         self.refused = 0
+        #: Requests that met a mistake of ours.
+        self.failed = 0
         self.tls_failures = 0
         self.timeouts: Counter[str] = Counter()
 
@@ -93,14 +95,26 @@ class Server(ServerFactory):
             exchange.keep_alive = False
             self.refuse(exchange, service_unavailable("too many connections, try again later", 5))
             return
-        self._handle(exchange)
+        try:
+            self._handle(exchange)
+        except Exception:
+            self.failed(exchange)
+
+    def failed(self, exchange: Exchange) -> None:
+        """An exception that nobody expected: log it, and never leave the client without an answer."""
+        self.log.failure("serving {exchange} failed (request {id})", exchange=exchange, id=exchange.id)
+        self.counters.failed += 1
+        if exchange.finished or exchange.hijacked:
+            return
+        if exchange.status:
+            exchange.abort()
+        else:
+            exchange.refuse(internal(f"the gateway failed to serve the request; its log tells why (id {exchange.id})"))
 
     def refuse(self, exchange: Exchange, error: StatusError) -> None:
         """Answer ``exchange`` with ``error`` on the server's own account."""
         self.counters.refused += 1
-        fields = exchange.fields
-        response = render(error, fields.get(b"accept"), fields.get(b"user-agent"), exchange.query)
-        exchange.respond(response)
+        exchange.refuse(error)
 
     def finished(self, exchange: Exchange) -> None:
         """An exchange is over."""

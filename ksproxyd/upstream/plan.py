@@ -1,0 +1,158 @@
+"""How a node forwards: everything that does not depend on the request, worked out once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from ksproxyd.model.status import StatusError
+from ksproxyd.upstream.headers import FORWARDED, IDENTITY, KEEP, fate, identity_lines, named_hops
+
+if TYPE_CHECKING:
+    from ksproxyd.server.exchange import Exchange
+    from ksproxyd.upstream.pool import Pool
+
+Item = tuple[bytes, bytes, bytes]
+
+
+class HeaderRules(Protocol):
+    """Changes to a header block, as a ReverseProxy declares them."""
+
+    def apply(self, items: list[Item]) -> list[Item]: ...
+
+
+class BodyFilter(Protocol):
+    """Rewrites an answer's body as it passes."""
+
+    def feed(self, data: bytes) -> bytes: ...
+
+    def end(self) -> bytes: ...
+
+
+class Answer:
+    """The head of an answer on its way to the client, for :attr:`Plan.on_answer` to change."""
+
+    __slots__ = ("body", "dated", "items", "length", "status")
+
+    def __init__(self, status: int, items: list[Item], length: int | None, dated: bool) -> None:
+        self.status = status
+        self.items = items
+        self.length = length
+        self.dated = dated
+        #: Set to have the body rewritten; ``length`` is then unknown.
+        self.body: BodyFilter | None = None
+
+
+class Policy(Protocol):
+    """Admission to an upstream: health, circuit breaker, rates."""
+
+    def admit(self, exchange: Exchange) -> StatusError | None:
+        """None: go on, and say :meth:`done` later. An error: the answer, and nothing more to say."""
+
+    def done(self, exchange: Exchange, ok: bool, kind: str | None) -> None:
+        """The request is over. ``kind`` names a failure: an :class:`UpstreamError` kind or a status such as ``503``."""
+
+
+class Plan:
+    """One way to a backend.
+
+    ``name`` is for logs and metrics. ``identity`` puts ``X-Remote-*`` on each request. ``drop`` names further
+    fields of the client's that stay here (lower case). ``credentials`` gives lines that authenticate the gateway
+    itself, ``more`` lines that depend on the request; both end in CRLF. ``up`` and ``down`` are a ReverseProxy's header rules.
+    ``on_answer`` may change an answer's head, or raise :class:`StatusError` to put another answer in its place.
+    """
+
+    __slots__ = (
+        "credentials",
+        "down",
+        "drop",
+        "host",
+        "identity",
+        "more",
+        "name",
+        "on_answer",
+        "policy",
+        "pool",
+        "requests",
+        "up",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        pool: Pool,
+        *,
+        identity: bool = False,
+        drop: frozenset[bytes] = frozenset(),
+        credentials: Callable[[], bytes] | None = None,
+        more: Callable[[Exchange], bytes] | None = None,
+        up: HeaderRules | None = None,
+        down: HeaderRules | None = None,
+        on_answer: Callable[[Exchange, Answer], None] | None = None,
+        policy: Policy | None = None,
+    ) -> None:
+        self.name = name
+        self.pool = pool
+        self.host = pool.target.authority.encode("idna" if not pool.target.authority.isascii() else "ascii")
+        self.identity = identity
+        self.drop = drop
+        self.credentials = credentials
+        self.more = more
+        self.up = up
+        self.down = down
+        self.on_answer = on_answer
+        self.policy = policy
+        self.requests = 0
+
+
+def _claimed(key: bytes, trusted: bool) -> bool:
+    """Whether the field says something about its sender that only this gateway may say."""
+    what = fate(key)
+    return what == IDENTITY or (what == FORWARDED and not trusted)
+
+
+def request_head(exchange: Exchange, plan: Plan, method: bytes, target: bytes, switching: bool = False) -> bytes:
+    """The head of the request that goes upstream. ``switching`` asks for the client's upgrade."""
+    out = [method, b" ", target, b" HTTP/1.1\r\nHost: ", plan.host, b"\r\n"]
+    fields = exchange.fields
+    items = fields.items
+    options = fields.get(b"connection")
+    hops = named_hops(options) if options is not None else None
+    drop = plan.drop
+    forwarded_for = b""
+    if plan.up is not None:
+        # The client's claims go before the rules see the block; what the rules set is the author's own.
+        items = plan.up.apply([item for item in items if not _claimed(item[0], exchange.trusted)])
+        claimed = False
+    else:
+        claimed = not exchange.trusted
+    for key, name, value in items:
+        what = fate(key)
+        if what == KEEP:
+            if key not in drop and (hops is None or key not in hops):
+                out += (name, b": ", value, b"\r\n")
+        elif what == FORWARDED:
+            if not claimed:
+                if key == b"x-forwarded-for":
+                    forwarded_for = forwarded_for + b", " + value if forwarded_for else value
+                else:
+                    out += (name, b": ", value, b"\r\n")
+        elif what == IDENTITY and plan.up is not None and not plan.identity:
+            out += (name, b": ", value, b"\r\n")
+    peer = exchange.peer.encode("ascii")
+    out += (b"X-Forwarded-For: ", forwarded_for + b", " + peer if forwarded_for else peer, b"\r\n")
+    if plan.identity:
+        out.append(identity_lines(exchange.user))
+    if plan.credentials is not None:
+        out.append(plan.credentials())
+    if plan.more is not None:
+        out.append(plan.more(exchange))
+    if switching:
+        assert exchange.upgrade is not None
+        out += (b"Connection: Upgrade\r\nUpgrade: ", exchange.upgrade, b"\r\n\r\n")
+    elif exchange.length < 0:
+        out.append(b"Transfer-Encoding: chunked\r\n\r\n")
+    else:
+        out.append(b"\r\n")
+    return b"".join(out)
+

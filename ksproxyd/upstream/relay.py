@@ -1,0 +1,361 @@
+"""A request and its answer, passed between a client and a backend as they come.
+
+Nothing is collected: bodies go both ways in the pieces they arrive in, and whoever reads too slowly stops the other
+side's reading. When everything is at hand (a warm connection, a short answer) no Deferred and no timer is made.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ksproxyd.model.message import Response
+from ksproxyd.model.status import StatusError, bad_gateway, gateway_timeout, internal
+from ksproxyd.upstream.errors import UpstreamError
+from ksproxyd.upstream.http1 import Item, UpstreamConnection
+from ksproxyd.upstream.plan import Answer, BodyFilter, Plan, request_head
+from ksproxyd.upstream.tunnel import Tunnel
+
+if TYPE_CHECKING:
+    from ksproxyd.server.exchange import Exchange
+
+#: RFC 9110, 9.2.2; sent again only when an idle connection died under them without a byte of an answer.
+_IDEMPOTENT = frozenset([b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"])
+
+
+class Proxy:
+    """Forwards exchanges. One for the gateway."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self.clock = clock
+        self.tunnels: set[Tunnel] = set()
+        self.tunnels_opened = 0
+        #: Bytes of finished tunnels, from clients and to clients.
+        self.tunnel_bytes = [0, 0]
+        self.retries = 0
+        self.failures: dict[str, int] = {}
+
+    def forward(self, exchange: Exchange, plan: Plan, target: bytes, method: bytes | None = None) -> Response | None:
+        """Send ``exchange`` by ``plan`` as ``method`` ``target`` and see to its answer.
+
+        May be called once for an exchange, before anything has been answered. Returns None; a refusal by the plan's
+        policy is raised as :class:`StatusError`.
+        """
+        policy = plan.policy
+        if policy is not None:
+            refusal = policy.admit(exchange)
+            if refusal is not None:
+                raise refusal
+        plan.requests += 1
+        exchange.node = plan.name
+        if exchange.upgrade is not None:
+            Tunnel(self, exchange, plan, target, method or exchange.method.encode("ascii")).start()
+        else:
+            Relay(self, exchange, plan, target, method or exchange.method.encode("ascii")).start()
+        return None
+
+    def failed(self, exchange: Exchange, plan: Plan, reason: UpstreamError) -> None:
+        """Account for a failure and answer with it, if it is not too late for that."""
+        self.failures[reason.kind] = self.failures.get(reason.kind, 0) + 1
+        Relay.log.info(
+            "{node}: {kind}: {detail} (request {id})",
+            node=plan.name,
+            kind=reason.kind,
+            detail=reason.detail,
+            id=exchange.id,
+        )
+        if exchange.status:
+            exchange.abort()
+            return
+        message = f"Error while proxying request: {reason.message}"
+        exchange.refuse(gateway_timeout(message) if reason.kind == "timeout" else bad_gateway(message))
+
+
+class Relay:
+    """One exchange on its way (an :class:`~ksproxyd.upstream.http1.AnswerSink`)."""
+
+    log = Logger()
+
+    __slots__ = (
+        "_begun",
+        "_body",
+        "_dialing",
+        "_filter",
+        "_head",
+        "_method",
+        "_retried",
+        "_streaming",
+        "_upload",
+        "connection",
+        "exchange",
+        "plan",
+        "proxy",
+    )
+
+    def __init__(self, proxy: Proxy, exchange: Exchange, plan: Plan, target: bytes, method: bytes) -> None:
+        self.proxy = proxy
+        self.exchange = exchange
+        self.plan = plan
+        self._method = method
+        self._head = request_head(exchange, plan, method, target)
+        self.connection: UpstreamConnection | None = None
+        self._dialing: Deferred[None] | None = None
+        self._upload: Upload | None = None
+        self._filter: BodyFilter | None = None
+        self._streaming = False
+        self._retried = False
+        self._begun = 0.0
+
+    def start(self) -> None:
+        """Send the request, on an idle connection or a new one."""
+        self.exchange.on_gone = self.cancel
+        self._begun = self.proxy.clock.seconds()
+        connection = self.plan.pool.take()
+        if connection is not None:
+            self._use(connection)
+        else:
+            self._dial()
+
+    def _dial(self) -> None:
+        self._dialing = self.plan.pool.dial().addCallbacks(self._use, self._not_connected)
+        self._dialing.addErrback(self._broken)
+
+    def _broken(self, failure: Failure) -> None:
+        """A mistake of our own must not leave the client waiting."""
+        self.log.failure("forwarding {exchange} failed", failure, exchange=self.exchange)
+        if self.connection is not None:
+            self.connection.release()
+            self.connection = None
+        if not self.exchange.finished:
+            if self.exchange.status:
+                self.exchange.abort()
+            else:
+                self.exchange.refuse(internal("the gateway failed to forward the request"))
+
+    def _not_connected(self, failure: Failure) -> None:
+        self._dialing = None
+        error = failure.value
+        if not isinstance(error, UpstreamError):
+            self._broken(failure)
+        elif not self.exchange.finished:
+            self._fail(error)
+
+    def _use(self, connection: UpstreamConnection) -> None:
+        self._dialing = None
+        exchange = self.exchange
+        if exchange.finished:
+            # The client left while we were connecting; the connection is as good as new.
+            connection.pool.give_back(connection)
+            return
+        self.connection = connection
+        length = exchange.length
+        connection.begin(self, self._head, bodiless=self._method == b"HEAD", complete=not length)
+        if length:
+            self._upload = upload = Upload(self.proxy.clock, exchange, connection)
+            if exchange.wants_continue:
+                upload.wait(connection.pool.timeouts.expect_continue)
+            else:
+                upload.start()
+
+    def cancel(self) -> None:
+        """The client is gone: nobody waits for the backend any more."""
+        if self._dialing is not None:
+            self._dialing.cancel()
+        self._stop_upload()
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.release()
+        if self.plan.policy is not None:
+            self.plan.policy.done(self.exchange, True, None)
+
+    def _stop_upload(self) -> None:
+        if self._upload is not None:
+            self._upload.stop()
+            self._upload = None
+
+    # -- the answer ------------------------------------------------------------------------------------
+
+    def interim(self, status: int, items: list[Item]) -> None:
+        if status == 100:
+            if self._upload is not None:
+                self._upload.start()
+            return
+        lines: list[bytes] = []
+        for _, name, value in items:
+            lines += (name, b": ", value, b"\r\n")
+        self.exchange.interim(status, lines)
+
+    def head(self, status: int, items: list[Item], length: int | None, dated: bool) -> None:
+        exchange = self.exchange
+        plan = self.plan
+        exchange.upstream_seconds = self.proxy.clock.seconds() - self._begun
+        if plan.on_answer is not None or plan.down is not None:
+            changed = self._change(Answer(status, items, length, dated))
+            if changed is None:
+                return
+            status, items, length, dated = changed.status, changed.items, changed.length, changed.dated
+        lines: list[bytes] = []
+        for _, name, value in items:
+            lines += (name, b": ", value, b"\r\n")
+        exchange.start_lines(status, lines, length, dated)
+
+    def _change(self, answer: Answer) -> Answer | None:
+        """Apply the plan's hook and header rules; None when another answer has been given instead."""
+        plan = self.plan
+        try:
+            if plan.on_answer is not None:
+                plan.on_answer(self.exchange, answer)
+        except StatusError as error:
+            assert self.connection is not None
+            self._stop_upload()
+            self.connection.release()
+            self.connection = None
+            self._done(answer.status)
+            self.exchange.refuse(error)
+            return None
+        if plan.down is not None:
+            answer.items = plan.down.apply(answer.items)
+            answer.dated = any(item[0] == b"date" for item in answer.items)
+        if answer.body is not None:
+            self._filter = answer.body
+            answer.length = None
+        return answer
+
+    def data(self, data: bytes) -> None:
+        if self._filter is not None:
+            data = self._filter.feed(data)
+        self.exchange.write(data)
+
+    def flush(self) -> None:
+        if not self._streaming:
+            self._streaming = True
+            self.exchange.set_producer(self)
+        self.exchange.flush()
+
+    def end(self) -> None:
+        self.connection = None
+        if self._upload is not None:
+            self._stop_upload()
+        exchange = self.exchange
+        if self._filter is not None:
+            exchange.write(self._filter.end())
+        if self.plan.policy is not None:
+            self._done(exchange.status)
+        exchange.finish()
+
+    def switched(self, items: list[Item], rest: bytes) -> None:
+        connection, self.connection = self.connection, None
+        assert connection is not None
+        connection.abort()
+        self.failed(UpstreamError("protocol", "the upstream switched protocols without being asked"))
+
+    def failed(self, reason: UpstreamError) -> None:
+        connection, self.connection = self.connection, None
+        exchange = self.exchange
+        if (
+            connection is not None
+            and reason.kind == "closed"
+            and connection.served > 1
+            and not connection.answered
+            and not self._retried
+            and not exchange.length
+            and self._method in _IDEMPOTENT
+        ):
+            # The idle connection was closed under the request. A fresh one cannot be stale.
+            self._retried = True
+            self.proxy.retries += 1
+            self._dial()
+            return
+        self._fail(reason)
+
+    def _fail(self, reason: UpstreamError) -> None:
+        self._stop_upload()
+        policy = self.plan.policy
+        if policy is not None:
+            policy.done(self.exchange, False, reason.kind)
+        self.proxy.failed(self.exchange, self.plan, reason)
+
+    def _done(self, status: int) -> None:
+        policy = self.plan.policy
+        if policy is not None:
+            policy.done(self.exchange, status < 500, str(status) if status >= 500 else None)
+
+    # -- the answer's flow (the client's connection says when) -----------------------------------------
+
+    def pauseProducing(self) -> None:
+        if self.connection is not None:
+            self.connection.pause()
+
+    def resumeProducing(self) -> None:
+        if self.connection is not None:
+            self.connection.resume()
+
+    def stopProducing(self) -> None:
+        """The client's transport is gone; :meth:`cancel` comes through the exchange."""
+
+
+class Upload:
+    """A request's body on its way to a backend (a :class:`~ksproxyd.server.exchange.BodySink`)."""
+
+    __slots__ = ("_chunked", "_clock", "_connection", "_exchange", "_started", "_timer")
+
+    def __init__(self, clock: IReactorTime, exchange: Exchange, connection: UpstreamConnection) -> None:
+        self._clock = clock
+        self._exchange = exchange
+        self._connection = connection
+        self._chunked = exchange.length < 0
+        self._started = False
+        self._timer: IDelayedCall | None = None
+
+    def wait(self, seconds: float) -> None:
+        """Hold the body back until the backend wants it, but no longer than ``seconds`` (RFC 9110, 10.1.1)."""
+        self._timer = self._clock.callLater(seconds, self.start)
+
+    def start(self) -> None:
+        """Ask for the body and send it."""
+        if self._started:
+            return
+        self._started = True
+        self._cancel_timer()
+        self._connection.set_producer(self)
+        self._exchange.send_body_to(self)
+
+    def stop(self) -> None:
+        """The body is not wanted (any more)."""
+        self._started = True
+        self._cancel_timer()
+        self._exchange.sink = None
+        if not self._exchange.body_done:
+            self._exchange.pause_body()
+
+    def _cancel_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+
+    def body_data(self, data: bytes) -> None:
+        if self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self._connection.send(data)
+
+    def body_end(self) -> None:
+        if self._chunked:
+            self._connection.send(b"0\r\n\r\n")
+        self._connection.clear_producer()
+        self._connection.request_sent()
+
+    def body_aborted(self) -> None:
+        """Cleaning up is the relay's: it hears of it through ``on_gone``."""
+
+    def pauseProducing(self) -> None:
+        self._exchange.pause_body()
+
+    def resumeProducing(self) -> None:
+        self._exchange.resume_body()
+
+    def stopProducing(self) -> None:
+        """The backend's transport is gone; the relay is told by the connection."""

@@ -1,0 +1,246 @@
+"""Upgraded connections: once the backend has said 101, bytes and nothing else.
+
+The request goes out on a fresh HTTP/1.1 connection with the same fields as any other (spec 01, 6.7 and 6.8), and is
+dialled once. Each direction ends on its own; the tunnel is over when both have.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ksproxyd.model.status import bad_gateway, internal
+from ksproxyd.model.status_lines import status_line
+from ksproxyd.transport.stream import Stream
+from ksproxyd.upstream.errors import UpstreamError
+from ksproxyd.upstream.http1 import Item, UpstreamConnection
+from ksproxyd.upstream.plan import Plan, request_head
+
+if TYPE_CHECKING:
+    from ksproxyd.server.exchange import Exchange
+    from ksproxyd.upstream.relay import Proxy
+
+
+class Tunnel:
+    """One upgrade, from the handshake to the last byte."""
+
+    log = Logger()
+
+    def __init__(self, proxy: Proxy, exchange: Exchange, plan: Plan, target: bytes, method: bytes) -> None:
+        self.proxy = proxy
+        self.exchange = exchange
+        self.plan = plan
+        self._head = request_head(exchange, plan, method, target, switching=True)
+        self._dialing: Deferred[None] | None = None
+        self._backend: UpstreamConnection | None = None
+        self._ends: tuple[_End, _End] | None = None
+        self._relaying = False
+        self._begun = 0.0
+
+    def start(self) -> None:
+        """Dial and send the handshake."""
+        def not_connected(failure: Failure) -> None:
+            self._dialing = None
+            error = failure.value
+            if isinstance(error, UpstreamError):
+                if not self.exchange.finished:
+                    self.failed(error)
+            else:
+                self.log.failure("an upgrade failed", failure)
+                if not self.exchange.status:
+                    self.exchange.refuse(internal("the gateway failed to forward the request"))
+
+        self._begun = self.proxy.clock.seconds()
+        self.exchange.on_gone = self.cancel
+        self._dialing = self.plan.pool.dial().addCallback(self._use).addErrback(not_connected)
+
+    def _use(self, connection: UpstreamConnection) -> None:
+        self._dialing = None
+        if self.exchange.finished:
+            connection.pool.give_back(connection)
+            return
+        self._backend = connection
+        connection.begin(self, self._head, bodiless=False, complete=True)
+
+    def cancel(self) -> None:
+        """The client left before the handshake was over."""
+        if self._dialing is not None:
+            self._dialing.cancel()
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            backend.release()
+        self._done(True, None)
+
+    def _done(self, ok: bool, kind: str | None) -> None:
+        if self.plan.policy is not None:
+            self.plan.policy.done(self.exchange, ok, kind)
+
+    # -- the backend's answer to the handshake ---------------------------------------------------------
+
+    def interim(self, status: int, items: list[Item]) -> None:
+        """Of no use to a client that waits for a handshake's answer."""
+
+    def head(self, status: int, items: list[Item], length: int | None, dated: bool) -> None:
+        exchange = self.exchange
+        exchange.upstream_seconds = self.proxy.clock.seconds() - self._begun
+        exchange.keep_alive = False
+        if status < 400:
+            backend, self._backend = self._backend, None
+            assert backend is not None
+            backend.release()
+            message = f"Error while proxying request: invalid upgrade response: status code {status}"
+            self._done(True, None)
+            exchange.refuse(bad_gateway(message))
+            return
+        self._relaying = True
+        lines: list[bytes] = []
+        for _, name, value in items:
+            lines += (name, b": ", value, b"\r\n")
+        exchange.start_lines(status, lines, length, dated)
+
+    def data(self, data: bytes) -> None:
+        self.exchange.write(data)
+
+    def flush(self) -> None:
+        if self._relaying:
+            self.exchange.set_producer(self)
+            self.exchange.flush()
+
+    def end(self) -> None:
+        self._backend = None
+        self._done(True, None)
+        if self._relaying:
+            self.exchange.finish()
+
+    def failed(self, reason: UpstreamError) -> None:
+        self._backend = None
+        self._done(False, reason.kind)
+        self.proxy.failed(self.exchange, self.plan, reason)
+
+    def pauseProducing(self) -> None:
+        if self._backend is not None:
+            self._backend.pause()
+
+    def resumeProducing(self) -> None:
+        if self._backend is not None:
+            self._backend.resume()
+
+    def stopProducing(self) -> None:
+        """The client's transport is gone; :meth:`cancel` comes through the exchange."""
+
+    # -- after 101 -------------------------------------------------------------------------------------
+
+    def switched(self, items: list[Item], rest: bytes) -> None:
+        backend, self._backend = self._backend, None
+        assert backend is not None
+        exchange = self.exchange
+        exchange.upstream_seconds = self.proxy.clock.seconds() - self._begun
+        exchange.on_gone = None
+        if self.plan.down is not None:
+            items = self.plan.down.apply(items)
+        lines = [status_line(101), b"Connection: Upgrade\r\n"]
+        for _, name, value in items:
+            lines += (name, b": ", value, b"\r\n")
+        lines.append(b"\r\n")
+        self.proxy.tunnels.add(self)
+        self.proxy.tunnels_opened += 1
+        client = exchange.hijack(b"".join(lines))
+        near, far = _End(self, client, 0), _End(self, backend, 1)
+        near.other, far.other = far, near
+        self._ends = near, far
+        client.take_over(near)
+        backend.take_over(far)
+        client.set_producer(far)
+        backend.set_producer(near)
+        near.touch()
+        early = exchange.leftover()
+        if early:
+            near.received(early)
+        if rest:
+            far.received(rest)
+
+    @property
+    def open(self) -> bool:
+        """Whether bytes may still pass."""
+        return self._ends is not None
+
+    def over(self) -> None:
+        """Both directions have ended."""
+        if self._ends is None:
+            return
+        near, far = self._ends
+        self._ends = None
+        self.proxy.tunnels.discard(self)
+        self.proxy.tunnel_bytes[0] += near.carried
+        self.proxy.tunnel_bytes[1] += far.carried
+        self.exchange.received = near.carried
+        self.exchange.sent = far.carried
+        for end in (near, far):
+            end.stream.deadline = self.plan.pool.wheel.now + self.plan.pool.timeouts.linger
+            end.stream.close()
+        self._done(True, None)
+        self.exchange.tunnel_closed()
+
+    def close(self) -> None:
+        """End the tunnel from outside (its user lost the right to it, or the gateway is going away)."""
+        self.over()
+
+
+class _End:
+    """One end of a tunnel: reads its stream and writes to the other's (a receiver and a producer)."""
+
+    __slots__ = ("carried", "done", "other", "stream", "tunnel")
+
+    other: _End
+
+    def __init__(self, tunnel: Tunnel, stream: Stream, direction: int) -> None:
+        self.tunnel = tunnel
+        self.stream = stream
+        #: Bytes read from this end.
+        self.carried = 0
+        #: This end has finished sending.
+        self.done = False
+
+    def touch(self) -> None:
+        """Something moved: the tunnel is not idle."""
+        pool = self.tunnel.plan.pool
+        idle = pool.timeouts.tunnel_idle
+        deadline = pool.wheel.now + idle if idle else 0.0
+        self.stream.deadline = deadline
+        self.other.stream.deadline = deadline
+
+    def received(self, data: bytes) -> None:
+        self.carried += len(data)
+        self.touch()
+        self.other.stream.send(data)
+
+    def ended(self) -> None:
+        self.done = True
+        if self.other.done:
+            self.tunnel.over()
+        else:
+            self.other.stream.half_close()
+
+    def lost(self, reason: Failure) -> None:
+        # A reset, or the end of an end that had finished: nothing can be written to it any more.
+        self.done = True
+        self.tunnel.over()
+
+    def idle_timeout(self) -> None:
+        if self.tunnel.open:
+            self.tunnel.over()
+        else:
+            # Closed, but the peer does not take what is queued.
+            self.stream.abort()
+
+    def pauseProducing(self) -> None:
+        self.stream.pause()
+
+    def resumeProducing(self) -> None:
+        self.stream.resume()
+
+    def stopProducing(self) -> None:
+        """The other stream's transport is gone; its own end is told."""
