@@ -58,7 +58,8 @@ class Plan:
 
     ``name`` is for logs and metrics. ``identity`` puts ``X-Remote-*`` on each request. ``drop`` names further
     fields of the client's that stay here (lower case). ``credentials`` gives lines that authenticate the gateway
-    itself, ``more`` lines that depend on the request; both end in CRLF. ``up`` and ``down`` are a ReverseProxy's header rules.
+    itself, ``more`` lines that depend on the request; both end in CRLF. ``up`` and ``down`` are a ReverseProxy's header
+    rules.
     ``on_answer`` may change an answer's head, or raise :class:`StatusError` to put another answer in its place.
     """
 
