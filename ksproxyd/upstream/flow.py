@@ -1,8 +1,9 @@
 """Flow control: how much of an upstream its callers may use, together, each user, and each client address.
 
 Rates are token buckets, concurrency is counted. Both are pure: time comes in through a function. The memory for
-the buckets of users and clients is bounded, and the bound cannot be used to get a fresh bucket: when the table is
-full of buckets in use, further callers share one.
+the buckets of users and clients is bounded, and the bound cannot be used to get fresh buckets: when the table is
+full of buckets in use, further callers share one. (One that gets a bucket of its own while it still holds the shared
+one may so reach twice its limit, never more.)
 """
 
 from __future__ import annotations

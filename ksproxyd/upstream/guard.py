@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from ksproxyd.model.status import StatusError, service_unavailable, too_many_requests
 from ksproxyd.upstream.breaker import CLOSED, OPEN, BreakerLimits, CircuitBreaker
 from ksproxyd.upstream.flow import Bucket, FlowControl, FlowLimits, Refusal
-from ksproxyd.upstream.health import ActiveCheck, OutlierDetector, PassiveCheck, ProbeClient, Prober, cause
+from ksproxyd.upstream.health import ActiveCheck, OutlierDetector, PassiveCheck, ProbeClient, Prober
 from ksproxyd.upstream.target import Target
 
 #: Statuses by which a gateway or an overloaded server says that the request was not served.
@@ -196,19 +196,29 @@ class Guard:
     def failed(self, exchange: Admissible, kind: str, message: str = "") -> None:
         """The upstream could not be reached, or its answer broke before its head was complete.
 
-        ``kind`` and ``message`` are those of the UpstreamError.
+        ``kind`` and ``message`` are those of the :class:`~ksproxyd.upstream.errors.UpstreamError`.
         """
         admission = self._inside.get(exchange)
-        if admission is not None:
-            self._judge(admission, False, False, cause(kind, message))
+        if admission is not None and kind != "cancelled":
+            self._judge(admission, False, False, f"{kind}: {message}" if message else kind)
 
-    def done(self, exchange: Admissible) -> None:
-        """The exchange is over, whatever came of it. Without a verdict before, it counts neither way."""
-        admission = self._inside.pop(exchange, None)
+    def done(self, exchange: Admissible, ok: bool | None = None, kind: str | None = None) -> None:
+        """The exchange is over, whatever came of it.
+
+        If there was no verdict before, ``ok`` and ``kind`` (an UpstreamError's, or a status such as ``503``) are it;
+        without them the exchange counts neither way, as when the client has left.
+        """
+        admission = self._inside.get(exchange)
         if admission is None:
             return
+        if ok is not None and not admission.judged:
+            if ok or kind is None or kind.isdecimal():
+                self.answered(exchange, int(kind) if kind else 200 if ok else 500)
+            else:
+                self.failed(exchange, kind)
         if not admission.judged and self.breaker is not None:
             self.breaker.cancel(admission.epoch)
+        del self._inside[exchange]
         FlowControl.release(admission.buckets)
 
     @property
@@ -267,7 +277,7 @@ class Guard:
         self.changed()
 
     def _unavailable(self, why: str, wait: float, what: str) -> StatusError:
-        seconds = max(1, ceil(wait))
+        seconds = _whole_seconds(wait)
         text = f"upstream {self.name} is not available: {why}, {what} in {seconds} s"
         return service_unavailable(text, retry_after=seconds)
 
@@ -277,7 +287,7 @@ class Guard:
         else:
             self.refusals.rate += 1
         text = f"too many requests to upstream {self.name}: {refusal.limit} is its limit"
-        return too_many_requests(text, max(1, ceil(refusal.retry_after)))
+        return too_many_requests(text, _whole_seconds(refusal.retry_after))
 
 
 def _circuit(breaker: CircuitBreaker) -> Condition:
@@ -286,6 +296,11 @@ def _circuit(breaker: CircuitBreaker) -> Condition:
     # Half-open shows as open: under load a broken upstream goes to and fro between the two.
     failures = _count(breaker.limits.consecutive_failures, "failure")
     return Condition("CircuitClosed", "False", OPEN, f"open after {failures} in a row: {breaker.cause}")
+
+
+def _whole_seconds(wait: float) -> int:
+    """``wait`` rounded up for a ``Retry-After``; sums of floats that are a trifle above a second are that second."""
+    return max(1, ceil(wait - 1e-6))
 
 
 def _count(number: int, noun: str) -> str:

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ksproxyd.model.message import Pairs
+from ksproxyd.upstream.errors import UpstreamError
 from ksproxyd.upstream.target import Target
 
 #: Largest answer to a probe that is read.
@@ -183,7 +184,7 @@ class Prober:
         #: Probes that ended, and those of them that failed.
         self.probes = 0
         self.failed = 0
-        #: How the last failing probe failed, in words a client may read, and with what the log may know.
+        #: How the last failing probe failed: in words a client may read, and with what only operators may know.
         self.cause = ""
         self.detail = ""
         self._name = name
@@ -252,11 +253,13 @@ class Prober:
 
     def _failed(self, failure: Failure) -> None:
         error = failure.value
-        kind = getattr(error, "kind", None)
-        if kind is None and self._probe is not None:
-            # Not an upstream's failure: the probe still counts as failed, and the fault is ours to see.
+        if isinstance(error, UpstreamError):
+            self._ended(False, f"{error.kind}: {error.message}", error.detail)
+            return
+        if self._probe is not None:
+            # Not the upstream's fault but ours, to be seen; the probe still counts as failed.
             self.log.failure("health probe of {upstream} went wrong", failure=failure, upstream=self._name)
-        self._ended(False, cause(kind or "error", str(error)), str(error))
+        self._ended(False, "the probe went wrong", type(error).__name__)
 
     def _ended(self, ok: bool, cause: str = "", detail: str = "") -> None:
         if self._probe is None:
@@ -280,30 +283,3 @@ class Prober:
 
     def _broken(self, failure: Failure) -> None:
         self.log.failure("health check of {upstream} went wrong", failure=failure, upstream=self._name)
-
-
-#: Words of transport errors that say what happened without naming an inner address.
-_PHRASES = (
-    "connection refused",
-    "connection reset",
-    "no route to host",
-    "network is unreachable",
-    "certificate verify failed",
-    "certificate has expired",
-    "hostname mismatch",
-    "name or service not known",
-    "no address",
-    "timed out",
-)
-
-
-def cause(kind: str, message: str = "") -> str:
-    """A transport error in words a client may read: its kind, and what happened where that is well known.
-
-    The rest of ``message`` may name addresses and is left out.
-    """
-    lowered = message.lower()
-    for phrase in _PHRASES:
-        if phrase in lowered:
-            return f"{kind}: {phrase}"
-    return kind

@@ -71,7 +71,7 @@ class Scene:
         self.guard.answered(exchange, status)
         self.guard.done(exchange)
 
-    def break_off(self, kind: str = "connect", message: str = "Connection refused") -> None:
+    def break_off(self, kind: str = "connect", message: str = "connection refused") -> None:
         exchange = self.enter()
         self.guard.failed(exchange, kind, message)
         self.guard.done(exchange)
@@ -85,7 +85,7 @@ def test_an_empty_protection_is_false() -> None:
 def test_an_open_circuit_says_why_and_when_to_come_back() -> None:
     scene = Scene(breaker=BreakerLimits(consecutive_failures=5, open_duration=12))
     for _ in range(5):
-        scene.break_off(message="10.0.0.9:80: Connection refused")
+        scene.break_off()
     error = scene.refuse()
     assert (error.code, error.reason, error.retry_after) == (503, "ServiceUnavailable", 12)
     assert error.message == (
@@ -118,6 +118,29 @@ def test_clients_that_leave_say_nothing_about_the_upstream() -> None:
     for _ in range(10):
         scene.guard.done(scene.enter())
     scene.serve(200)
+
+
+@pytest.mark.parametrize(
+    ("ok", "kind", "why"),
+    [
+        (False, "503", "status 503"),
+        (False, "connect", "connect"),
+        (False, None, ""),
+        (False, "500", ""),
+        (False, "cancelled", ""),
+        (True, None, ""),
+        (None, None, ""),
+    ],
+)
+def test_the_verdict_may_come_with_the_end(ok: bool | None, kind: str | None, why: str) -> None:
+    scene = Scene(breaker=BreakerLimits(consecutive_failures=1))
+    exchange = scene.enter()
+    scene.guard.done(exchange, ok, kind)
+    assert scene.guard.in_flight == 0
+    if why:
+        assert f"({why})" in scene.refuse().message
+    else:
+        scene.enter()
 
 
 def test_the_first_verdict_counts() -> None:
@@ -227,7 +250,7 @@ def test_errors_eject_for_a_while_and_the_return_is_told() -> None:
     scene = Scene(passive=PassiveCheck(consecutive_errors=2, ejection_time=30))
     scene.guard.start()
     scene.serve(500)
-    scene.break_off("timeout", "no answer")
+    scene.break_off("timeout", "")
     assert scene.told == 1
     error = scene.refuse()
     assert (error.code, error.retry_after) == (503, 30)

@@ -11,7 +11,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from ksproxyd.model.message import Pairs
-from ksproxyd.upstream.health import ActiveCheck, OutlierDetector, PassiveCheck, Prober, Thresholds, cause
+from ksproxyd.upstream.errors import UpstreamError
+from ksproxyd.upstream.health import ActiveCheck, OutlierDetector, PassiveCheck, Prober, Thresholds
 from ksproxyd.upstream.target import Target
 
 TARGET = Target("http", "b.test", 80)
@@ -20,14 +21,6 @@ TARGET = Target("http", "b.test", 80)
 class Answer:
     def __init__(self, status: int) -> None:
         self.status = status
-
-
-class Broken(Exception):
-    """An upstream's failure as the client reports it."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
 
 
 class FakeClient:
@@ -90,7 +83,7 @@ def test_an_upstream_is_well_until_it_has_failed_often_enough() -> None:
         scene.client.answer(status)
     assert scene.prober.well and scene.told == 0
     scene.next()
-    scene.client.fail(Broken("connect", "10.0.0.9:80: Connection refused"))
+    scene.client.fail(UpstreamError("connect", "connection refused", "10.0.0.9:80: Connection refused"))
     assert not scene.prober.well and scene.told == 1
     assert scene.prober.cause == "connect: connection refused"
     assert scene.prober.detail == "10.0.0.9:80: Connection refused"
@@ -179,7 +172,7 @@ def test_a_client_that_raises_is_a_failed_probe_and_seen(logged_errors: Any) -> 
     scene.client.request = request  # type: ignore[method-assign]
     scene.prober.start()
     scene.clock.advance(1)
-    assert not scene.prober.well and scene.prober.cause == "error"
+    assert not scene.prober.well and scene.prober.cause == "the probe went wrong"
     assert scene.prober.wait() > 0, "it goes on"
     assert [event["log_failure"].type for event in logged_errors.take()] == [TypeError]
 
@@ -265,9 +258,3 @@ class TestOutlier:
         clock.advance(26)
         outlier.record(False)
         assert outlier.wait() == 10
-
-
-def test_causes_name_no_addresses() -> None:
-    assert cause("connect", "dial 10.1.2.3:443: Connection refused") == "connect: connection refused"
-    assert cause("tls", "10.1.2.3 shows a certificate for inner.corp") == "tls"
-    assert cause("timeout") == "timeout"
