@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
@@ -50,7 +52,7 @@ class ApiClient:
         if connection is not None:
             try:
                 return self._exchange(connection, method, path, body, sent)
-            except (http.client.RemoteDisconnected, ConnectionError):
+            except (http.client.RemoteDisconnected, ConnectionError, ssl.SSLEOFError):
                 connection.close()
         connection = self._local.connection = self.connect()
         return self._exchange(connection, method, path, body, sent)
@@ -97,18 +99,40 @@ class ApiClient:
     def delete(self, path: str) -> Object:
         return self.request("DELETE", path)
 
-    def watch(self, path: str, resource_version: str = "", seconds: int = 60) -> Iterator[Object]:
-        """Events of a collection, each as it arrives, on a connection of its own, for at most ``seconds``."""
+    def watch(self, path: str, resource_version: str = "", seconds: int = 300) -> Watch:
+        """Follow a collection from now, or from ``resource_version``, for at most ``seconds``."""
         query = {"watch": "1", "timeoutSeconds": str(seconds)}
         if resource_version:
             query["resourceVersion"] = resource_version
         connection = self.connect(timeout=seconds + 10)
+        connection.connect()
+        return Watch(connection, f"{path}?{urlencode(query)}", self._headers)
+
+
+class Watch:
+    """Events of a collection, each as it arrives; iterate in one thread, :meth:`close` from any."""
+
+    def __init__(self, connection: http.client.HTTPConnection, target: str, headers: Mapping[str, str]) -> None:
+        self._socket = connection.sock
+        self._connection = connection
+        self._closed = False
+        connection.request("GET", target, headers=dict(headers))
+        self._response = connection.getresponse()
+        if self._response.status != 200:
+            raise ApiError(self._response.status, self._response.read().decode(errors="replace"))
+
+    def __iter__(self) -> Iterator[Object]:
         try:
-            connection.request("GET", f"{path}?{urlencode(query)}", headers=self._headers)
-            response = connection.getresponse()
-            if response.status != 200:
-                raise ApiError(response.status, response.read().decode(errors="replace"))
-            while line := response.readline():
+            while line := self._response.readline():
                 yield json.loads(line)
+        except (OSError, http.client.HTTPException):
+            if not self._closed:
+                raise
         finally:
-            connection.close()
+            self._connection.close()
+
+    def close(self) -> None:
+        """End the iteration, wherever it waits."""
+        self._closed = True
+        with contextlib.suppress(OSError):  # the server may have ended it already
+            self._socket.shutdown(socket.SHUT_RDWR)

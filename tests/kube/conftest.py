@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,7 @@ TEST_LIMIT = 300
 
 found_key = pytest.StashKey[Binaries | Unavailable | BuildError]()
 folders_key = pytest.StashKey[list[Path]]()
+measured_key = pytest.StashKey[list[str]]()
 failed_key = pytest.StashKey[bool]()
 
 
@@ -142,6 +143,23 @@ def gateway(cluster: Cluster, folder: Path) -> Iterator[Gateway]:
 def backend() -> Iterator[ExtensionBackend]:
     with ExtensionBackend() as backend:
         yield backend
+
+
+Measured = Callable[[str], None]
+
+
+@pytest.fixture
+def measured(pytestconfig: pytest.Config) -> Measured:
+    """Takes lines with measured values, which are printed at the end of the run, of passed tests too."""
+    return pytestconfig.stash.setdefault(measured_key, []).append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    lines = config.stash.get(measured_key, [])
+    if lines:
+        terminalreporter.section("measured by tests/kube")
+    for line in lines:
+        terminalreporter.write_line(line)
 
 
 @dataclass(frozen=True)
