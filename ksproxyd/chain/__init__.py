@@ -1,1 +1,127 @@
-"""What happens to a request before it reaches its node: an ordered list of steps."""
+"""What happens to a request before it reaches its node.
+
+The steps, outermost first (:meth:`ksproxyd.gateway.Gateway.steps` joins them):
+
+1. ``request_info``: entry rewrites, and what the request is about;
+2. ``cors``: preflights, where origins are allowed at all;
+3. ``authenticate``: who it is from;
+4. ``dispatch``: requests for member clusters leave here;
+5. ``authorize``: whether they may;
+6. ``audit``: that it is being done.
+
+A step looks at the exchange and returns nothing (go on), a :class:`~ksproxyd.model.message.Response` (stop here), or an
+awaitable of one of these; it may raise :class:`~ksproxyd.model.status.StatusError`. While everything is in memory the
+whole chain runs without a Deferred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.python.failure import Failure
+
+from ksproxyd.model.message import Response
+from ksproxyd.model.status import StatusError
+from ksproxyd.server.exchange import Exchange
+
+Outcome = Response | Awaitable[Response | None] | None
+Step = Callable[[Exchange], Outcome]
+
+#: One request in so many has its steps timed: enough for an average, too few to cost anything.
+SAMPLE = 64
+
+
+class Chain:
+    """Runs exchanges through the steps and gives those that come out to ``leaf`` (the tree).
+
+    ``failed`` is told of exchanges that met an unexpected exception; ``timed(name, seconds)`` of sampled step times, with
+    ``now`` as the clock.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[tuple[str, Step]],
+        leaf: Step,
+        failed: Callable[[Exchange, Failure], None],
+        now: Callable[[], float],
+        timed: Callable[[str, float], None],
+    ) -> None:
+        self.names = [name for name, _ in steps] + ["node"]
+        self._steps: tuple[Step, ...] = (*(step for _, step in steps), leaf)
+        self._failed = failed
+        self._now = now
+        self._timed = timed
+        self._count = 0
+
+    def handle(self, exchange: Exchange) -> None:
+        """Serve ``exchange``: run the steps, give it its answer."""
+        self._count += 1
+        if self._count % SAMPLE == 0:
+            self._sampled(exchange)
+            return
+        try:
+            for step in self._steps:
+                outcome = step(exchange)
+                if outcome is not None:
+                    self._settle(exchange, outcome, step)
+                    return
+        except StatusError as error:
+            self._refuse(exchange, error)
+
+    def _sampled(self, exchange: Exchange) -> None:
+        try:
+            for name, step in zip(self.names, self._steps, strict=True):
+                begun = self._now()
+                outcome = step(exchange)
+                self._timed(name, self._now() - begun)
+                if outcome is not None:
+                    self._settle(exchange, outcome, step)
+                    return
+        except StatusError as error:
+            self._refuse(exchange, error)
+
+    def _settle(self, exchange: Exchange, outcome: Response | Awaitable[Response | None], step: Step) -> None:
+        if isinstance(outcome, Response):
+            if not exchange.finished:
+                exchange.respond(outcome)
+            return
+        # Cancelled when the client goes: whoever is asked has no reason to go on then.
+        waiting: Deferred[Any] = outcome if isinstance(outcome, Deferred) else ensureDeferred(outcome)  # type: ignore[arg-type]
+        exchange.on_gone = waiting.cancel
+        waiting.addCallback(self._resumed, exchange, step)
+        waiting.addErrback(self._broke, exchange)
+
+    def _resumed(self, outcome: Response | None, exchange: Exchange, step: Step) -> None:
+        if exchange.finished:
+            return
+        if outcome is not None:
+            exchange.respond(outcome)
+            return
+        after = self._steps.index(step) + 1
+        if after < len(self._steps):
+            exchange.on_gone = None
+        for later in self._steps[after:]:
+            result = later(exchange)
+            if result is not None:
+                self._settle(exchange, result, later)
+                return
+
+    def _broke(self, failure: Failure, exchange: Exchange) -> None:
+        if exchange.finished:
+            # The client has gone; what its going broke is nobody's concern, but our own mistakes are.
+            if not failure.check(StatusError, GeneratorExit) and not exchange.status == 499:
+                self._failed(exchange, failure)
+        elif isinstance(failure.value, StatusError):
+            self._refuse(exchange, failure.value)
+        else:
+            self._failed(exchange, failure)
+
+    def _refuse(self, exchange: Exchange, error: StatusError) -> None:
+        if exchange.finished:
+            return
+        if exchange.status:
+            exchange.abort()
+        else:
+            exchange.refuse(error)

@@ -105,6 +105,14 @@ class Exchange:
             self._id = secrets.token_hex(8)
         return self._id
 
+    def route(self, path: bytes, query: bytes | None = None) -> None:
+        """Serve another path (and query) than the one that was sent."""
+        self.path = path
+        if query is not None:
+            self.query = query
+            self.has_query = bool(query)
+        self.target = path + b"?" + self.query if self.has_query else path
+
     # -- answering -------------------------------------------------------------------------------------
 
     def respond(self, response: Response) -> None:

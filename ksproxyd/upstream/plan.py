@@ -44,13 +44,27 @@ class Answer:
 
 
 class Policy(Protocol):
-    """Admission to an upstream: health, circuit breaker, rates."""
+    """Admission to an upstream: health, circuit breaker, rates (:class:`ksproxyd.upstream.guard.Guard`)."""
 
     def admit(self, exchange: Exchange) -> StatusError | None:
         """None: go on, and say :meth:`done` later. An error: the answer, and nothing more to say."""
 
-    def done(self, exchange: Exchange, ok: bool, kind: str | None) -> None:
-        """The request is over. ``kind`` names a failure: an :class:`UpstreamError` kind or a status such as ``503``."""
+    def answered(self, exchange: Exchange, status: int) -> None:
+        """The head of the upstream's final answer has come."""
+
+    def failed(self, exchange: Exchange, kind: str, message: str) -> None:
+        """The upstream did not answer, or broke its answer off."""
+
+    def done(self, exchange: Exchange) -> None:
+        """The request is over, whatever came of it."""
+
+
+class Cell(Protocol):
+    """Counts what became of requests (:class:`ksproxyd.observe.cells.UpstreamCell`)."""
+
+    def answered(self, status: int, seconds: float) -> None: ...
+
+    def failed(self, kind: str) -> None: ...
 
 
 class Plan:
@@ -64,6 +78,7 @@ class Plan:
     """
 
     __slots__ = (
+        "cell",
         "credentials",
         "down",
         "drop",
@@ -74,7 +89,6 @@ class Plan:
         "on_answer",
         "policy",
         "pool",
-        "requests",
         "up",
     )
 
@@ -91,6 +105,7 @@ class Plan:
         down: HeaderRules | None = None,
         on_answer: Callable[[Exchange, Answer], None] | None = None,
         policy: Policy | None = None,
+        cell: Cell | None = None,
     ) -> None:
         self.name = name
         self.pool = pool
@@ -103,7 +118,7 @@ class Plan:
         self.down = down
         self.on_answer = on_answer
         self.policy = policy
-        self.requests = 0
+        self.cell = cell
 
 
 def _claimed(key: bytes, trusted: bool) -> bool:

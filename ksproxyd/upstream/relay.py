@@ -36,8 +36,8 @@ class Proxy:
         self.tunnels_opened = 0
         #: Bytes of finished tunnels, from clients and to clients.
         self.tunnel_bytes = [0, 0]
+        #: Requests sent once more because an idle connection was closed under them.
         self.retries = 0
-        self.failures: dict[str, int] = {}
 
     def forward(self, exchange: Exchange, plan: Plan, target: bytes, method: bytes | None = None) -> Response | None:
         """Send ``exchange`` by ``plan`` as ``method`` ``target`` and see to its answer.
@@ -50,7 +50,6 @@ class Proxy:
             refusal = policy.admit(exchange)
             if refusal is not None:
                 raise refusal
-        plan.requests += 1
         exchange.node = plan.name
         if exchange.upgrade is not None:
             Tunnel(self, exchange, plan, target, method or exchange.method.encode("ascii")).start()
@@ -60,7 +59,8 @@ class Proxy:
 
     def failed(self, exchange: Exchange, plan: Plan, reason: UpstreamError) -> None:
         """Account for a failure and answer with it, if it is not too late for that."""
-        self.failures[reason.kind] = self.failures.get(reason.kind, 0) + 1
+        if plan.cell is not None:
+            plan.cell.failed(reason.kind)
         Relay.log.info(
             "{node}: {kind}: {detail} (request {id})",
             node=plan.name,
@@ -170,7 +170,7 @@ class Relay:
         if connection is not None:
             connection.release()
         if self.plan.policy is not None:
-            self.plan.policy.done(self.exchange, True, None)
+            self.plan.policy.done(self.exchange)
 
     def _stop_upload(self) -> None:
         if self._upload is not None:
@@ -192,7 +192,11 @@ class Relay:
     def head(self, status: int, items: list[Item], length: int | None, dated: bool) -> None:
         exchange = self.exchange
         plan = self.plan
-        exchange.upstream_seconds = self.proxy.clock.seconds() - self._begun
+        seconds = exchange.upstream_seconds = self.proxy.clock.seconds() - self._begun
+        if plan.cell is not None:
+            plan.cell.answered(status, seconds)
+        if plan.policy is not None:
+            plan.policy.answered(exchange, status)
         if plan.on_answer is not None or plan.down is not None:
             changed = self._change(Answer(status, items, length, dated))
             if changed is None:
@@ -214,7 +218,8 @@ class Relay:
             self._stop_upload()
             self.connection.release()
             self.connection = None
-            self._done(answer.status)
+            if plan.policy is not None:
+                plan.policy.done(self.exchange)
             self.exchange.refuse(error)
             return None
         if plan.down is not None:
@@ -244,7 +249,7 @@ class Relay:
         if self._filter is not None:
             exchange.write(self._filter.end())
         if self.plan.policy is not None:
-            self._done(exchange.status)
+            self.plan.policy.done(exchange)
         exchange.finish()
 
     def switched(self, items: list[Item], rest: bytes) -> None:
@@ -276,13 +281,9 @@ class Relay:
         self._stop_upload()
         policy = self.plan.policy
         if policy is not None:
-            policy.done(self.exchange, False, reason.kind)
+            policy.failed(self.exchange, reason.kind, reason.message)
+            policy.done(self.exchange)
         self.proxy.failed(self.exchange, self.plan, reason)
-
-    def _done(self, status: int) -> None:
-        policy = self.plan.policy
-        if policy is not None:
-            policy.done(self.exchange, status < 500, str(status) if status >= 500 else None)
 
     # -- the answer's flow (the client's connection says when) -----------------------------------------
 

@@ -72,11 +72,18 @@ class Tunnel:
         backend, self._backend = self._backend, None
         if backend is not None:
             backend.release()
-        self._done(True, None)
+        self._done()
 
-    def _done(self, ok: bool, kind: str | None) -> None:
+    def _done(self) -> None:
         if self.plan.policy is not None:
-            self.plan.policy.done(self.exchange, ok, kind)
+            self.plan.policy.done(self.exchange)
+
+    def _answered(self, status: int) -> None:
+        seconds = self.exchange.upstream_seconds = self.proxy.clock.seconds() - self._begun
+        if self.plan.cell is not None:
+            self.plan.cell.answered(status, seconds)
+        if self.plan.policy is not None:
+            self.plan.policy.answered(self.exchange, status)
 
     # -- the backend's answer to the handshake ---------------------------------------------------------
 
@@ -85,14 +92,14 @@ class Tunnel:
 
     def head(self, status: int, items: list[Item], length: int | None, dated: bool) -> None:
         exchange = self.exchange
-        exchange.upstream_seconds = self.proxy.clock.seconds() - self._begun
+        self._answered(status)
         exchange.keep_alive = False
         if status < 400:
             backend, self._backend = self._backend, None
             assert backend is not None
             backend.release()
             message = f"Error while proxying request: invalid upgrade response: status code {status}"
-            self._done(True, None)
+            self._done()
             exchange.refuse(bad_gateway(message))
             return
         self._relaying = True
@@ -111,13 +118,15 @@ class Tunnel:
 
     def end(self) -> None:
         self._backend = None
-        self._done(True, None)
+        self._done()
         if self._relaying:
             self.exchange.finish()
 
     def failed(self, reason: UpstreamError) -> None:
         self._backend = None
-        self._done(False, reason.kind)
+        if self.plan.policy is not None:
+            self.plan.policy.failed(self.exchange, reason.kind, reason.message)
+        self._done()
         self.proxy.failed(self.exchange, self.plan, reason)
 
     def pauseProducing(self) -> None:
@@ -137,7 +146,7 @@ class Tunnel:
         backend, self._backend = self._backend, None
         assert backend is not None
         exchange = self.exchange
-        exchange.upstream_seconds = self.proxy.clock.seconds() - self._begun
+        self._answered(101)
         exchange.on_gone = None
         if self.plan.down is not None:
             items = self.plan.down.apply(items)
@@ -181,7 +190,7 @@ class Tunnel:
         for end in (near, far):
             end.stream.deadline = self.plan.pool.wheel.now + self.plan.pool.timeouts.linger
             end.stream.close()
-        self._done(True, None)
+        self._done()
         self.exchange.tunnel_closed()
 
     def close(self) -> None:

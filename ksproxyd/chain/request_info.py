@@ -1,0 +1,49 @@
+"""First step: what the request is about (spec 01, 1.5 and 2).
+
+KubeSphere's host-to-member hop goes through the Kubernetes service proxy, which drops ``Authorization`` and, for
+upgrades, the query; the hop carries them in fields of its own. They are believed on a member cluster and from trusted
+proxies, and from nobody else (D44); :mod:`ksproxyd.upstream.headers` drops them in any case.
+"""
+
+from __future__ import annotations
+
+from ksproxyd.chain import Step
+from ksproxyd.model.request_info import classify
+from ksproxyd.server.exchange import Exchange
+
+
+def request_info_step(member: bool) -> Step:
+    """The step, for a cluster whose role is member or not."""
+
+    def plain(exchange: Exchange) -> None:
+        if exchange.trusted:
+            take_hop_fields(exchange)
+        exchange.info = classify(exchange.method, exchange.path, exchange.query)
+
+    def on_member(exchange: Exchange) -> None:
+        take_hop_fields(exchange)
+        exchange.info = classify(exchange.method, exchange.path, exchange.query)
+
+    return on_member if member else plain
+
+
+def take_hop_fields(exchange: Exchange) -> None:
+    """Undo what the host's dispatcher did to get through a service proxy."""
+    fields = exchange.fields
+    credentials = fields.get(b"x-kubesphere-authorization")
+    if credentials is not None and not (fields.get(b"authorization") or b"").strip():
+        fields.replace(b"Authorization", credentials)
+    query = fields.get(b"x-kubesphere-rawquery")
+    if query and not exchange.query:
+        exchange.route(exchange.path, query)
+    if b"dryrun" in exchange.query:
+        exchange.route(exchange.path, rename_dry_run(exchange.query, b"dryrun", b"dryRun"))
+
+
+def rename_dry_run(query: bytes, old: bytes, new: bytes) -> bytes:
+    """``query`` with the parameter ``old`` called ``new``; nothing but that key is touched (D45)."""
+    pairs = []
+    for pair in query.split(b"&"):
+        key, mark, value = pair.partition(b"=")
+        pairs.append(new + mark + value if key == old else pair)
+    return b"&".join(pairs)

@@ -1,0 +1,93 @@
+"""``/api`` and ``/apis``: the Kubernetes API behind the gateway (spec 01, 3.9).
+
+Requests go on as they came, with the gateway's credentials in place of the client's. The user is not impersonated: the
+gateway's own authorization has decided already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ksproxyd.chain import Outcome
+from ksproxyd.server.exchange import Exchange
+from ksproxyd.upstream.plan import Answer, Cell, Plan
+from ksproxyd.upstream.pools import Pools
+from ksproxyd.upstream.relay import Proxy
+from ksproxyd.upstream.target import Target
+
+_WRITES = frozenset(["create", "update"])
+
+
+class Access(Protocol):
+    """Where the API server is and who we are there (:class:`ksproxyd.kube.access.ClusterAccess`)."""
+
+    path_prefix: bytes
+
+    @property
+    def target(self) -> Target: ...
+
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]: ...
+
+    def subscribe(self, callback: Callable[[Target, Target], None]) -> Callable[[], None]: ...
+
+    def refused(self) -> None: ...
+
+
+class KubeAPI:
+    """The node. ``validation`` is ``experimental.validationDirective``: empty, or what ``fieldValidation`` becomes."""
+
+    def __init__(self, proxy: Proxy, pools: Pools, access: Access, validation: str, cell: Cell) -> None:
+        self._proxy = proxy
+        self._pools = pools
+        self._access = access
+        self._prefix = access.path_prefix
+        self._validation = validation.encode("ascii")
+        self._cell = cell
+        self._lines: tuple[object, bytes] = (None, b"")
+        self._plan = self._make_plan(access.target)
+        self._unsubscribe = access.subscribe(self._retarget)
+
+    def _make_plan(self, target: Target) -> Plan:
+        return Plan(
+            "kubernetes",
+            self._pools.hold(target),
+            drop=frozenset([b"authorization"]),
+            credentials=self._credentials,
+            on_answer=self._watch_refusals,
+            cell=self._cell,
+        )
+
+    def _retarget(self, old: Target, new: Target) -> None:
+        """Credentials for TLS have changed: new connections use them, streams on old ones live on."""
+        self._plan = self._make_plan(new)
+        self._pools.release(old)
+
+    def close(self) -> None:
+        """Let go of the pool."""
+        self._unsubscribe()
+        self._pools.release(self._access.target)
+
+    def _credentials(self) -> bytes:
+        headers = self._access.headers()
+        known, lines = self._lines
+        if known is not headers:
+            lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+            self._lines = (headers, lines)
+        return lines
+
+    def _watch_refusals(self, exchange: Exchange, answer: Answer) -> None:
+        if answer.status == 401:
+            self._access.refused()
+
+    def handle(self, exchange: Exchange) -> Outcome:
+        target = exchange.target
+        if self._validation and exchange.info.verb in _WRITES and b"fieldValidation=" not in exchange.query:
+            joint = b"&" if exchange.has_query else b"?"
+            target = target + joint + b"fieldValidation=" + self._validation
+        if self._prefix:
+            target = self._prefix + target
+        return self._proxy.forward(exchange, self._plan, target)
+
+    def describe(self) -> str:
+        return f"Kubernetes API at {self._plan.pool.target}"

@@ -1,0 +1,85 @@
+"""All connection pools, one a target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ksproxyd.transport.wheel import Wheel
+from ksproxyd.upstream.pool import Dialer, Pool, UpstreamTimeouts
+from ksproxyd.upstream.target import Target
+
+
+class Pools:
+    """Makes pools as they are needed and forgets them when nobody holds them any more.
+
+    ``timeouts`` may be replaced; pools made before keep theirs until :meth:`retime` gives them the new ones.
+    """
+
+    def __init__(
+        self,
+        dialer: Dialer,
+        wheel: Wheel,
+        timeouts: UpstreamTimeouts,
+        max_idle: int = 100,
+        max_connections: int = 0,
+    ) -> None:
+        self.timeouts = timeouts
+        self._dialer = dialer
+        self._wheel = wheel
+        self._max_idle = max_idle
+        self._max_connections = max_connections
+        self._pools: dict[Target, Pool] = {}
+        self._holds: dict[Target, int] = {}
+
+    def get(self, target: Target) -> Pool:
+        """The pool for ``target``, for one request; :meth:`prune` afterwards."""
+        pool = self._pools.get(target)
+        if pool is None:
+            pool = Pool(
+                target, self._dialer, self._wheel, self.timeouts, self._max_idle, self._max_connections
+            )
+            self._pools[target] = pool
+        return pool
+
+    def hold(self, target: Target) -> Pool:
+        """The pool for ``target``, kept until as many :meth:`release` have followed."""
+        self._holds[target] = self._holds.get(target, 0) + 1
+        return self.get(target)
+
+    def release(self, target: Target) -> None:
+        """Undo one :meth:`hold`. The last closes what is idle; requests and streams in progress live to their end."""
+        left = self._holds[target] - 1
+        if left:
+            self._holds[target] = left
+            return
+        del self._holds[target]
+        pool = self._pools.pop(target, None)
+        if pool is not None:
+            pool.close()
+
+    def prune(self, target: Target) -> None:
+        """Forget the pool for ``target`` if nobody holds it and it has no connection."""
+        pool = self._pools.get(target)
+        if pool is not None and target not in self._holds and not pool.size:
+            del self._pools[target]
+
+    def retime(self, timeouts: UpstreamTimeouts, max_idle: int, max_connections: int) -> None:
+        """Use other settings from now on, for the pools there are too."""
+        self.timeouts = timeouts
+        self._max_idle = max_idle
+        self._max_connections = max_connections
+        for pool in self._pools.values():
+            pool.timeouts = timeouts
+            pool.max_idle = max_idle
+            pool.max_connections = max_connections
+
+    def close(self) -> None:
+        """Close whatever is idle, everywhere."""
+        for pool in self._pools.values():
+            pool.close()
+
+    def __iter__(self) -> Iterator[Pool]:
+        return iter(self._pools.values())
+
+    def __len__(self) -> int:
+        return len(self._pools)
