@@ -217,7 +217,8 @@ class Cluster:
             f"--tls-key-file={serving.key}",
             f"--client-ca-file={self.ca_file}",
         ]
-        return Process("node", argv, self.folder / "node.log")
+        # It has processes of its own to end.
+        return Process("node", argv, self.folder / "node.log", orphaned="TERM")
 
     def _node_is_ready(self) -> bool:
         try:

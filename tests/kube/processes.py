@@ -21,7 +21,7 @@ class Process:
     """One program, with its output in a file. It may be started again after it ended.
 
     It runs in a session of its own, so that Ctrl-C in the terminal reaches the tests only, which then stop it. Where
-    ``setpriv`` exists the kernel kills it too if the tests themselves are killed.
+    ``setpriv`` exists the kernel sends it ``orphaned`` if the tests themselves are killed.
     """
 
     def __init__(
@@ -31,18 +31,20 @@ class Process:
         log: Path,
         environ: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        orphaned: str = "KILL",
     ) -> None:
         self.name = name
         self.argv = list(argv)
         self.log = log
         self._environ = dict(os.environ if environ is None else environ)
         self._cwd = cwd
+        self._orphaned = orphaned
         self._popen: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         if self.alive:
             raise RuntimeError(f"{self.name} is running already")
-        tether = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
+        tether = ["setpriv", "--pdeathsig", self._orphaned, "--"] if shutil.which("setpriv") else []
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
                 [*tether, *self.argv],
