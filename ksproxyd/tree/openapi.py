@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import msgspec
 from twisted.internet.defer import CancelledError, Deferred
@@ -12,13 +12,16 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ksproxyd.model.message import Response
+from ksproxyd.chain import Outcome
+from ksproxyd.server.exchange import Exchange
 from ksproxyd.state.store import Object
 from ksproxyd.state.validation import field, name_of, text
+from ksproxyd.tree import Node, nothing_here
 from ksproxyd.tree.endpoint import Endpoint, EndpointError, resolve
 from ksproxyd.tree.openapi_document import Document, Merge, Version, parse
-from ksproxyd.tree.openapi_fetch import VERSIONS, Client, DocumentFetcher, InThread
-from ksproxyd.tree.representation import Representation
+from ksproxyd.tree.openapi_fetch import VERSIONS, DocumentFetcher
+from ksproxyd.tree.representation import InThread, Representation
+from ksproxyd.upstream.client import Client
 
 #: Seconds to wait for further changes before documents are merged anew.
 SETTLE = 1.0
@@ -39,12 +42,6 @@ class Route(NamedTuple):
     path: str
     summary: str
     tag: str
-
-
-class Node(Protocol):
-    """What can stand in the resource tree."""
-
-    def handle(self, exchange: Any) -> Any: ...
 
 
 class OpenAPI:
@@ -170,26 +167,23 @@ class OpenAPINode:
     def __init__(self, openapi: OpenAPI, version: Version, kubernetes: Node | None = None) -> None:
         self._openapi = openapi
         self._version = version
+        self._path = f"/openapi/{version}"
         self._kubernetes = kubernetes
 
-    def handle(self, exchange: Any) -> Any:
+    def handle(self, exchange: Exchange) -> Outcome:
         """The answer to ``exchange``, from memory. The method does not matter."""
-        fields = exchange.fields
-        if self._kubernetes is not None and self._is_for_kubernetes(exchange):
-            return self._kubernetes.handle(exchange)
+        below = exchange.info.path != self._path
+        if below or (self._version == "v2" and _KUBERNETES in (exchange.fields.get(b"accept") or b"")):
+            if self._kubernetes is not None:
+                return self._kubernetes.handle(exchange)
+            if below:
+                raise nothing_here(exchange)
         document = self._openapi.v2 if self._version == "v2" else self._openapi.v3
-        answer: Response = document.answer(exchange.method, fields)
-        return answer
+        return document.answer(exchange.method, exchange.fields)
 
     def describe(self) -> str:
         """One line for ``ksproxyd routes``."""
         return f"OpenAPI {self._version}"
-
-    def _is_for_kubernetes(self, exchange: Any) -> bool:
-        if self._version == "v3":
-            return bool(exchange.info.path.startswith("/openapi/v3/"))
-        accept = exchange.fields.get(b"accept")
-        return accept is not None and _KUBERNETES in accept
 
 
 def _merged(

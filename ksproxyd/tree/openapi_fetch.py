@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ksproxyd.model.message import Fields
 from ksproxyd.state.backoff import Backoff
 from ksproxyd.tree.endpoint import Endpoint
 from ksproxyd.tree.openapi_document import Document, DocumentError, Version, parse
+from ksproxyd.tree.representation import InThread
+from ksproxyd.upstream.client import Client
 from ksproxyd.upstream.errors import UpstreamError
-from ksproxyd.upstream.target import Target
 
 VERSIONS: tuple[Version, Version] = ("v2", "v3")
 
@@ -29,43 +28,6 @@ FIRST_RETRY, LAST_RETRY = 2.0, 300.0
 
 # Statuses by which a backend says that it has no such document; asking again soon is of no use.
 _NONE = frozenset({401, 403, 404, 405, 406, 410, 501})
-
-_Result = TypeVar("_Result")
-
-
-class InThread(Protocol):
-    """Runs a function in a thread; ``deferToThreadPool`` with its reactor and pool filled in."""
-
-    def __call__(self, function: Callable[..., _Result], /, *args: Any) -> Deferred[_Result]: ...
-
-
-class Answer(Protocol):
-    """What :class:`Client` answers."""
-
-    @property
-    def status(self) -> int: ...
-
-    @property
-    def fields(self) -> Fields: ...
-
-    @property
-    def body(self) -> bytes: ...
-
-
-class Client(Protocol):
-    """The part of :class:`ksproxyd.upstream.Client` that is needed here."""
-
-    def request(
-        self,
-        target: Target,
-        method: bytes,
-        path: bytes,
-        headers: Iterable[tuple[bytes, bytes]] = (),
-        body: bytes = b"",
-        *,
-        timeout: float,
-        limit: int,
-    ) -> Deferred[Any]: ...
 
 
 class DocumentFetcher:
@@ -176,6 +138,8 @@ class DocumentFetcher:
                 endpoint.target, b"GET", path, headers, timeout=self._timeout, limit=DOCUMENT_LIMIT
             )
         except UpstreamError as error:
+            if backend.stopped:
+                raise CancelledError from error
             self._say(backend, version, error.message)
             return False
         if answer.status == 304 and version in backend.documents:

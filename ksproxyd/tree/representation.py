@@ -5,7 +5,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import re
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
 
 from ksproxyd.model.message import Fields, Pairs, Response
 from ksproxyd.model.status import StatusError
@@ -18,6 +22,15 @@ _ENTITY_TAG = re.compile(rb'[ \t,]*(W/)?("[\x21\x23-\x7e\x80-\xff]*")[ \t]*(?=,|
 _CODING = re.compile(
     rb"[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*(?:;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?[ \t]*"
 )
+
+
+_Result = TypeVar("_Result")
+
+
+class InThread(Protocol):
+    """Runs a function in a thread; ``deferToThreadPool`` with its reactor and pool filled in."""
+
+    def __call__(self, function: Callable[..., _Result], /, *args: Any) -> Deferred[_Result]: ...
 
 
 class Representation:

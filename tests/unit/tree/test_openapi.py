@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
+from zope.interface import implementer
 
 from ksproxyd.model.message import Fields, Response
+from ksproxyd.model.status import StatusError
 from ksproxyd.tree import openapi_document
 from ksproxyd.tree.openapi import SETTLE, OpenAPI, OpenAPINode, Route
 from ksproxyd.tree.openapi_fetch import DOCUMENT_LIMIT, FIRST_RETRY, LAST_RETRY, PARALLEL
@@ -26,6 +28,7 @@ def logged() -> Iterator[list[str]]:
     """The warnings that are logged during a test, as text."""
     lines: list[str] = []
 
+    @implementer(ILogObserver)
     def observe(event: LogEvent) -> None:
         if event["log_level"] is LogLevel.warn:
             lines.append(formatEvent(event))
@@ -61,10 +64,11 @@ class Gateway:
     def __init__(self, **options: Any) -> None:
         self.clock = Clock()
         self.waiting: list[Request] = []
-        self.threads: list[Callable[[], None]] | None = None
+        self.threads: list[Callable[[], Any]] | None = None
+        backend: Any = self
         self.openapi = OpenAPI(
             self.clock,
-            self,
+            backend,
             self.in_thread,
             lambda: 0.0,
             ROUTES,
@@ -80,8 +84,9 @@ class Gateway:
         request = Request(target=target, path=path, fields=Fields(headers), cancelled=False)
         assert (method, limit) == (b"GET", DOCUMENT_LIMIT) and timeout > 0
 
-        def cancel(_: Any) -> None:
+        def cancel(done: Deferred[Any]) -> None:
             request.cancelled = True
+            done.errback(UpstreamError("cancelled", "the request was given up"))
 
         request.done = Deferred(cancel)
         self.waiting.append(request)
@@ -255,6 +260,7 @@ def test_a_move_asks_the_new_place_and_forgets_the_old() -> None:
     assert old.cancelled
     new = gateway.next()
     assert new.target.host == "c.test"
+    assert not gateway.waiting
 
 
 def test_failures_are_retried_with_growing_waits_and_said_once(logged: list[str]) -> None:
@@ -460,14 +466,14 @@ def test_what_does_not_fit_is_said_once(monkeypatch: pytest.MonkeyPatch, logged:
     assert logged == ["OpenAPI v2 would become too large; without: a"]
 
 
-def test_stopping_ends_everything() -> None:
+def test_stopping_ends_everything(logged: list[str]) -> None:
     gateway = Gateway()
     gateway.openapi.apply(None, service("a", url="http://a.test"))
     gateway.serve(swagger("/x"))
     gateway.openapi.apply(None, service("b", url="http://b.test"))
     request = gateway.next()
     gateway.openapi.stop()
-    assert request.cancelled
+    assert request.cancelled and not logged
     assert not gateway.clock.getDelayedCalls() and not gateway.waiting
     gateway.openapi.apply(None, service("c", url="http://c.test"))
     assert not gateway.clock.getDelayedCalls() and not gateway.waiting
@@ -487,9 +493,11 @@ def test_stopping_during_a_merge() -> None:
 # -- answers -------------------------------------------------------------------------------------------
 
 
-def ask(node: OpenAPINode, path: str = "/openapi/v2", method: str = "GET", **fields: str) -> Any:
+def ask(node: OpenAPINode, path: str = "", method: str = "GET", **fields: str) -> Any:
     pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()]
-    return node.handle(SimpleNamespace(method=method, fields=Fields(pairs), info=SimpleNamespace(path=path)))
+    info = SimpleNamespace(path=path or "/" + node.describe().lower().replace(" ", "/"))
+    exchange: Any = SimpleNamespace(method=method, fields=Fields(pairs), info=info)
+    return node.handle(exchange)
 
 
 @pytest.mark.parametrize("version", ["v2", "v3"])
@@ -517,10 +525,14 @@ PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 
 def test_what_only_a_kubernetes_api_server_has_is_its_to_answer() -> None:
     gateway = Gateway()
-    kubernetes = SimpleNamespace(handle=lambda exchange: Response.text(200, "kubernetes"))
-    v2, v3 = (OpenAPINode(gateway.openapi, version, kubernetes) for version in ("v2", "v3"))  # type: ignore[arg-type]
+    kubernetes: Any = SimpleNamespace(handle=lambda exchange: Response.text(200, "kubernetes"))
+    v2, v3 = (OpenAPINode(gateway.openapi, version, kubernetes) for version in ("v2", "v3"))
     assert ask(v2, accept=PROTOBUF).body == b"kubernetes"
     assert ask(v2, accept="application/json").body != b"kubernetes"
     assert ask(v3, "/openapi/v3/apis/apps/v1").body == b"kubernetes"
     assert ask(v3, "/openapi/v3").body != b"kubernetes"
-    assert ask(OpenAPINode(gateway.openapi, "v2"), accept=PROTOBUF).body == gateway.openapi.v2.body
+    alone = OpenAPINode(gateway.openapi, "v2")
+    assert ask(alone, accept=PROTOBUF).body == gateway.openapi.v2.body
+    with pytest.raises(StatusError) as refused:
+        ask(alone, "/openapi/v2/x")
+    assert refused.value.code == 404
