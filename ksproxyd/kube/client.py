@@ -310,7 +310,7 @@ class KubeClient:
         content = b"" if body is None else msgspec.json.encode(body)
         decoded = _decoded((await self.ask(method, path, query, content, content_type)).body)
         if not isinstance(decoded, dict):
-            raise KubeUnreachable("the API server answered something that is not an object", "protocol")
+            raise KubeUnreachable("the API server answered something that is not an object", "content")
         return decoded
 
     def _stream(self, path: str, query: str, sink: Sink) -> StreamHandle:
@@ -345,4 +345,4 @@ def _decoded(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise KubeUnreachable("the API server answered something that is not JSON", "protocol") from error
+        raise KubeUnreachable("the API server answered something that is not JSON", "content") from error

@@ -66,8 +66,9 @@ class KubeError(Exception):
 class KubeUnreachable(KubeError):
     """No usable answer came: the connection failed, timed out, or what came was not the Kubernetes API.
 
-    ``kind`` is the transport's word for it (``connect``, ``tls``, ``timeout``, ``protocol``, ``closed``...);
-    ``detail`` is for the log and may hold addresses.
+    ``kind`` is the transport's word for it (``connect``, ``tls``, ``timeout``, ``protocol``, ``closed``...), or
+    ``content`` for an answer that is not what an API server says, or ``silent`` for a watch that went mute. ``detail``
+    is for the log and may hold addresses.
     """
 
     def __init__(self, message: str, kind: str, detail: str = "") -> None:

@@ -109,9 +109,10 @@ class ListReader:
             try:
                 page, size = await self._fetch(asked, token)
             except KubeUnreachable as error:
-                if error.kind != "limit" or asked == 1:
+                # An answer longer than allowed is one the transport does not accept; fewer objects make it shorter.
+                if error.kind != "protocol" or asked == 1:
                     raise
-                self.page_size = max(1, asked // 4)
+                self.page_size = max(1, asked // 8)
                 continue
             if size > PAGE_BYTES:
                 self.page_size = max(1, min(asked, asked * PAGE_BYTES // size))
@@ -124,7 +125,7 @@ class ListReader:
         try:
             page = _page.decode(answer.body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise KubeUnreachable(f"the list of {self._resource} is not a list: {error}", "protocol") from error
+            raise KubeUnreachable(f"the list of {self._resource} is not a list: {error}", "content") from error
         return page, len(answer.body)
 
     def _decode(self, raw: msgspec.Raw) -> dict[str, Any]:
@@ -132,7 +133,7 @@ class ListReader:
             decoded = _object.decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             text = f"an item in the list of {self._resource} is not an object: {error}"
-            raise KubeUnreachable(text, "protocol") from error
+            raise KubeUnreachable(text, "content") from error
         # The items of a built-in list do not say what they are; those of a watch do.
         decoded.setdefault("apiVersion", self._resource.api_version)
         decoded.setdefault("kind", self._resource.kind)

@@ -76,7 +76,7 @@ class BadEvent(KubeUnreachable):
     """An event that cannot be understood or is too large. Going on from before it would meet it again."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message, "protocol")
+        super().__init__(message, "content")
 
 
 class Lines:

@@ -20,12 +20,12 @@ from ksproxyd.state.store import Object, Subscriber
 
 
 class References:
-    """Follows single objects for as long as somebody wants them."""
+    """Follows single objects for as long as somebody wants them. ``timing`` is for those wanted from now on."""
 
     def __init__(self, client: KubeClient, random: Callable[[], float], timing: Timing) -> None:
         self._client = client
         self._random = random
-        self._timing = timing
+        self.timing = timing
         self._followed: dict[tuple[Kind, str, str], _Followed] = {}
         self._stopped = False
 
@@ -47,7 +47,7 @@ class References:
         if not name:
             raise ValueError(f"the name of a {kind.name} is empty")
         kind.resource.path(namespace, name)
-        reflector = Reflector(self._client, kind, self._random, self._timing, namespace=namespace, name=name)
+        reflector = Reflector(self._client, kind, self._random, self.timing, namespace=namespace, name=name)
         self._followed[address] = _Followed(reflector)
         reference = Reference(reflector, callback, lambda: self._let_go(address))
         reflector.start()

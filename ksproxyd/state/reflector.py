@@ -9,10 +9,10 @@ what happened                                   what follows
 the watch ended early, or broke off             ask for the collection's version now; watch on if it is not
                                                 older than ours, list otherwise
 the same, and away for ``relist_after``, or     list
-quiet for ``watch_silence`` before it broke
+quiet for ``silence`` before it broke
 410 (answer or ERROR event), "too large         list
 resource version", 404, an unreadable event
-no byte for ``watch_silence``, and the server   list
+no byte for ``silence``, and the server   list
 is known to send bookmarks
 the watch outlived its ``timeoutSeconds``       list
 an event older than the one before              list
@@ -61,13 +61,14 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """All of a reflector's times, in seconds.
 
     A watch lasts from ``watch_shortest`` to ``watch_longest``, at random, so that the watches of many gateways do not
-    end together. ``watch_silence`` has to be longer than the minute between two bookmarks. ``relist_after`` is shorter
-    than any restore of a backup takes; ``settled`` is how long a watch lasts before earlier failures are forgotten.
+    end together. ``silence`` should be longer than the minute between two bookmarks; less finds a dead connection
+    sooner, at the price of lists while all is well. ``relist_after`` is shorter than any restore of a backup takes.
+    ``settled`` is how long a watch lasts before earlier failures are forgotten.
     """
 
     watch_shortest: float = 300.0
     watch_longest: float = 600.0
-    watch_silence: float = 90.0
+    silence: float = 90.0
     relist_after: float = 10.0
     settled: float = 10.0
     backoff_first: float = 0.5
@@ -91,10 +92,10 @@ class WentBackwards(KubeError):
 class Reflector:
     """Follows one kind, or the one object of it that ``name`` says, into ``store``.
 
-    Attributes for metrics and checks: ``problem`` (empty while all is well), ``missing`` (the server does not serve
-    this kind), ``following`` (a watch is open), ``last_event`` (the clock's seconds, 0 for never), ``lag`` (seconds the
-    last event waited here before it was in the store), ``events``, ``failures`` and ``restarts`` (lists after the
-    first) as counts.
+    ``timing`` may be replaced while it runs. For metrics and checks there are ``problem`` (empty while all is well),
+    ``missing`` (the server does not serve this kind), ``following`` (a watch is open), ``last_event`` (the clock's
+    seconds, 0 for never), ``lag`` (seconds the last event waited here before it was in the store), and the counts
+    ``events``, ``failures`` and ``restarts`` (lists after the first).
     """
 
     log = Logger()
@@ -110,6 +111,7 @@ class Reflector:
         name: str = "",
     ) -> None:
         self.kind = kind
+        self.timing = timing
         self.store = Store(kind.name, client.clock)
         self.namespace = namespace
         self.name = name
@@ -125,7 +127,6 @@ class Reflector:
         self._client = client
         self._clock = client.clock
         self._random = random
-        self._timing = timing
         self._selector = f"metadata.name={name}" if name else ""
         self._reader = client.reader(kind.resource, namespace, field_selector=self._selector)
         self._pacer = Pacer(client.clock)
@@ -163,7 +164,7 @@ class Reflector:
         count = f"{len(self.store)} object{'' if len(self.store) == 1 else 's'}"
         heard = f"{count}, last heard {max(self.store.age(), 0):.0f} s ago"
         if self.missing:
-            return f"not served by the cluster, looked for every {self._timing.missing_recheck:g} s"
+            return f"not served by the cluster, looked for every {self.timing.missing_recheck:g} s"
         return f"{heard}, stale: {self.problem}" if self.problem else heard
 
     # What a watch tells us.
@@ -195,7 +196,7 @@ class Reflector:
         elif kind == "BOOKMARK":
             self._bookmarked = True
             if not self._bookmarks and self._watch is not None:
-                self._watch.expect(self._timing.watch_silence)
+                self._watch.expect(self.timing.silence)
             self._bookmarks = True
         else:
             raise BadEvent(f"an event of the unknown type {kind[:40]!r}")
@@ -230,7 +231,7 @@ class Reflector:
     async def _cycle(self) -> None:
         """Make sure of where we are, then follow one watch to its end."""
         away = 0.0 if self._lost is None else self._clock.seconds() - self._lost
-        if not self._version or away >= self._timing.relist_after:
+        if not self._version or away >= self.timing.relist_after:
             await self._list()
         elif self._lost is not None:
             version = await self._reader.version()
@@ -263,7 +264,7 @@ class Reflector:
 
     async def _follow(self) -> None:
         self._check_stopped()
-        timing = self._timing
+        timing = self.timing
         seconds = int(
             timing.watch_shortest + self._random() * (timing.watch_longest - timing.watch_shortest)
         )
@@ -276,7 +277,7 @@ class Reflector:
             timeout_seconds=seconds,
             namespace=self.namespace,
             field_selector=self._selector,
-            silence=timing.watch_silence if self._bookmarks else 0.0,
+            silence=timing.silence if self._bookmarks else 0.0,
         )
         try:
             await watch.done
@@ -299,14 +300,14 @@ class Reflector:
         if self._lost is None:
             # A connection that went mute may have been lost at any time since we last heard of it; so may one that
             # was quiet for long before it broke.
-            quiet = kind != "answered" and now - self._heard >= self._timing.watch_silence
+            quiet = kind != "answered" and now - self._heard >= self.timing.silence
             self._lost = self._heard if quiet or kind in ("silent", "timeout") else now
         if kind == "silent" and not self._bookmarked:
             self._bookmarks = False
         if error.code == 401:
             self._client.access.refused()
         if error.code == 404 and self.kind.optional and not self._version and self._gone(now):
-            return self._timing.missing_recheck * (1.0 - self._random() / 4.0)
+            return self.timing.missing_recheck * (1.0 - self._random() / 4.0)
         self.failures += 1
         if error.expired or error.version_too_new or error.code == 404 or isinstance(error, BadEvent):
             self._version = ""
@@ -321,7 +322,7 @@ class Reflector:
         """The server does not know this kind: whether that is to be believed. If so there are no objects."""
         if self._missing_since is None:
             self._missing_since = now
-        if len(self.store) and now - self._missing_since < self._timing.missing_after:
+        if len(self.store) and now - self._missing_since < self.timing.missing_after:
             return False
         for key in tuple(self.store.keys()):
             self.store.remove(key)

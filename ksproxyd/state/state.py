@@ -62,6 +62,12 @@ class State:
             reflector.stop()
         self.references.stop()
 
+    def retime(self, timing: Timing) -> None:
+        """Use other times from now on; a watch that is open keeps those it began with."""
+        self.references.timing = timing
+        for reflector in self.reflectors():
+            reflector.timing = timing
+
     def reflectors(self) -> Iterator[Reflector]:
         """Every reflector, those of the references too, for metrics."""
         yield from self._reflectors.values()

@@ -25,6 +25,7 @@ from ksproxyd.state.kinds import (
     REVERSE_PROXIES,
     SECRETS,
 )
+from ksproxyd.state.reflector import Timing
 from ksproxyd.state.state import State
 
 PATHS = {
@@ -128,6 +129,14 @@ def test_reflectors_of_references_are_among_all(state: State) -> None:
     assert labels == ["APIService", "ReverseProxy", "JSBundle", "Cluster", "Secret team/token"]
     release()
     assert len(list(state.reflectors())) == 4
+
+
+def test_times_may_be_changed(talk: Conversation, state: State) -> None:
+    state.references.want(SECRETS, "team", "token", lambda old, new: None)
+    timing = Timing(silence=5)
+    state.retime(timing)
+    state.references.want(CONFIG_MAPS, "team", "settings", lambda old, new: None)
+    assert {id(reflector.timing) for reflector in state.reflectors()} == {id(timing)}
 
 
 def test_stop_ends_everything(talk: Conversation, state: State) -> None:
