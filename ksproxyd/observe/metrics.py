@@ -19,53 +19,13 @@ from ksproxyd.observe.exposition import Family, Histogram, Samples, labels
 from ksproxyd.observe.lag import LAG_BOUNDS, ReactorLag
 from ksproxyd.observe.process import Standard
 from ksproxyd.observe.requests import Known, RequestMetrics
+from ksproxyd.observe.watches import Watched, WatchMetrics
 
 
 class Exposed(Protocol):
     """Something with metrics to show."""
 
     def blocks(self) -> Iterator[str]: ...
-
-
-class Held(Protocol):
-    """What is held in memory of one kind."""
-
-    @property
-    def synced(self) -> bool:
-        """Whether the first list has been read."""
-
-    def age(self) -> float:
-        """Seconds since the API server last proved that this is current; infinity before the first time."""
-
-    def __len__(self) -> int:
-        """Objects."""
-
-
-class Watched(Protocol):
-    """A watch loop: a reflector of :mod:`ksproxyd.state`."""
-
-    @property
-    def label(self) -> str:
-        """Its kind, for people and as a label."""
-
-    @property
-    def store(self) -> Held: ...
-
-    @property
-    def following(self) -> bool:
-        """Whether a watch is open now."""
-
-    @property
-    def restarts(self) -> int:
-        """Lists after the first."""
-
-    @property
-    def failures(self) -> int:
-        """Requests that failed."""
-
-    @property
-    def lag(self) -> float:
-        """Seconds the latest event waited here before it was in the store."""
 
 
 class PoolTotals(Protocol):
@@ -212,13 +172,9 @@ class Registry:
         self.add("ksproxyd_timeouts_total", "counter", "Client connections closed by a timeout.", timeouts)
 
     def add_watches(self, watches: Callable[[], Iterable[Watched]]) -> None:
-        """Show the state of the watch loops that ``watches`` lists at the time of a scrape."""
-
-        def each(value: Callable[[Watched], float]) -> Callable[[], Samples]:
-            return lambda: [(labels(kind=watch.label), value(watch)) for watch in watches()]
-
-        for name, kind, text, value in _WATCH_FAMILIES:
-            self.add(name, kind, text, each(value))
+        """Show the state of the watch loops that ``watches`` lists at the time of a scrape, by kind."""
+        for name, kind, text, read in WatchMetrics(watches).families():
+            self.add(name, kind, text, read)
 
     def blocks(self) -> Iterator[str]:
         """The text of all metrics, piece by piece; the reactor may run between any two."""
@@ -287,14 +243,4 @@ _POOL_FAMILIES = (
 _PROXY_FAMILIES = (
     ("ksproxyd_tunnels_total", "Upgraded connections so far.", "tunnels_opened"),
     ("ksproxyd_upstream_retries_total", "Requests sent again because an idle connection had died.", "retries"),
-)
-
-_WATCH_FAMILIES: tuple[tuple[str, str, str, Callable[[Watched], float]], ...] = (
-    ("ksproxyd_watch_synced", "gauge", "1 when the kind has been listed.", lambda w: int(w.store.synced)),
-    ("ksproxyd_watch_following", "gauge", "1 while a watch is open.", lambda w: int(w.following)),
-    ("ksproxyd_watch_age_seconds", "gauge", "Since the watch last proved alive.", lambda w: w.store.age()),
-    ("ksproxyd_watch_lag_seconds", "gauge", "How long the latest event waited here.", lambda w: w.lag),
-    ("ksproxyd_watch_restarts_total", "counter", "Lists after the first.", lambda w: w.restarts),
-    ("ksproxyd_watch_failures_total", "counter", "Lists and watches that failed.", lambda w: w.failures),
-    ("ksproxyd_store_objects", "gauge", "Objects held in memory.", lambda w: len(w.store)),
 )

@@ -31,30 +31,6 @@ def registry() -> Registry:
     return Registry(lambda *_: True, 100)
 
 
-class FakeStore:
-    def __init__(self, objects: int, synced: bool, age: float) -> None:
-        self.objects = objects
-        self.synced = synced
-        self.seconds = age
-
-    def age(self) -> float:
-        return self.seconds
-
-    def __len__(self) -> int:
-        return self.objects
-
-
-class FakeWatch:
-    following = True
-    restarts = 3
-    failures = 5
-    lag = 0.25
-
-    def __init__(self, label: str, store: FakeStore) -> None:
-        self.label = label
-        self.store = store
-
-
 class TestRegistry:
     def test_every_metric_has_one_type_and_a_help(self) -> None:
         metrics = registry()
@@ -130,21 +106,6 @@ class TestRegistry:
         assert found["ksproxyd_upstream_dials_total"] == {(): 9}
         assert found["ksproxyd_upstream_dial_failures_total"] == {(): 1}
         assert found["ksproxyd_upstream_stale_total"] == {(): 4}
-
-    def test_watches(self) -> None:
-        metrics = registry()
-        watches = [FakeWatch("users", FakeStore(12, True, 3.5))]
-        metrics.add_watches(lambda: watches)
-        watches.append(FakeWatch("clusters", FakeStore(0, False, math.inf)))
-        found = parse(metrics.blocks())
-        users, clusters = (("kind", "users"),), (("kind", "clusters"),)
-        assert found["ksproxyd_watch_synced"] == {users: 1, clusters: 0}
-        assert found["ksproxyd_watch_age_seconds"] == {users: 3.5, clusters: math.inf}
-        assert found["ksproxyd_watch_lag_seconds"][users] == 0.25
-        assert found["ksproxyd_watch_restarts_total"][users] == 3
-        assert found["ksproxyd_watch_failures_total"][users] == 5
-        assert found["ksproxyd_watch_following"][users] == 1
-        assert found["ksproxyd_store_objects"] == {users: 12, clusters: 0}
 
     def test_added_metric(self) -> None:
         metrics = registry()
