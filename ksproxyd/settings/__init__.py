@@ -1,1 +1,76 @@
-"""YAML and environment become checked settings."""
+"""YAML and environment become checked settings.
+
+:func:`load_file` reads the configuration file of ks-apiserver, with a section ``ksproxyd`` of our own in it, and
+returns frozen :class:`Settings` or raises :class:`SettingsError` with everything that is wrong, each with its line.
+"""
+
+from __future__ import annotations
+
+from ksproxyd.settings.daemon import (
+    CorsSettings,
+    ExtensionsSettings,
+    HealthSettings,
+    KsproxydSettings,
+    LimitsSettings,
+    Listener,
+    ListenerTLS,
+    LoggingSettings,
+    MetricsSettings,
+    PoolSettings,
+    StandaloneSettings,
+    TimeoutsSettings,
+)
+from ksproxyd.settings.difference import Change, diff
+from ksproxyd.settings.kubesphere import (
+    AuditingSettings,
+    AuthenticationSettings,
+    AuthorizationSettings,
+    CacheSettings,
+    ExperimentalSettings,
+    KubernetesSettings,
+    MulticlusterSettings,
+    S3Settings,
+    TerminalSettings,
+)
+from ksproxyd.settings.loader import SEARCH_PATH, Loaded, defaults, find_file, load_file, load_text
+from ksproxyd.settings.model import Settings
+from ksproxyd.settings.overrides import Override
+from ksproxyd.settings.problems import Problem, SettingsError
+from ksproxyd.settings.rendering import render
+
+__all__ = [
+    "SEARCH_PATH",
+    "AuditingSettings",
+    "AuthenticationSettings",
+    "AuthorizationSettings",
+    "CacheSettings",
+    "Change",
+    "CorsSettings",
+    "ExperimentalSettings",
+    "ExtensionsSettings",
+    "HealthSettings",
+    "KsproxydSettings",
+    "KubernetesSettings",
+    "LimitsSettings",
+    "Listener",
+    "ListenerTLS",
+    "Loaded",
+    "LoggingSettings",
+    "MetricsSettings",
+    "MulticlusterSettings",
+    "Override",
+    "PoolSettings",
+    "Problem",
+    "S3Settings",
+    "Settings",
+    "SettingsError",
+    "StandaloneSettings",
+    "TerminalSettings",
+    "TimeoutsSettings",
+    "defaults",
+    "diff",
+    "find_file",
+    "load_file",
+    "load_text",
+    "render",
+]
