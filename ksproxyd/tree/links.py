@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from ksproxyd.model.message import Fields, Pairs
 from ksproxyd.tree.html import LINK_HEAD_BYTES, HtmlRewriter
-from ksproxyd.tree.recode import CODINGS, BodyRewriter
+from ksproxyd.tree.recode import CODINGS, BodyRewriter, NoBody, Rewriter
 
 # Scheme and authority of an http URL as browsers read it (WHATWG URL, 4.4): any number of slashes from two on,
 # a backslash being one.
@@ -68,19 +68,18 @@ class LinkRewriter:
     def request_fields(self, path: bytes) -> Pairs:
         """The fields that tell the backend how it was reached; ``path`` is the one it is sent, without query.
 
-        They replace any that the client has sent.
+        They replace any that the client has sent. The host is left out where it is not known.
         """
-        return [
-            (b"X-Forwarded-Uri", clean_path(path)),
-            (b"X-Forwarded-Host", self.gateway_host),
-            (b"X-Forwarded-Proto", self.gateway_scheme),
-        ]
+        fields = [(b"X-Forwarded-Uri", clean_path(path)), (b"X-Forwarded-Proto", self.gateway_scheme)]
+        if self.gateway_host:
+            fields.append((b"X-Forwarded-Host", self.gateway_host))
+        return fields
 
-    def response(self, method: str, status: int, fields: Fields) -> BodyRewriter | None:
-        """Rewrite the header ``fields`` of the backend's answer in place; what its body must go through, or None.
+    def response(self, method: str, status: int, fields: Fields) -> Rewriter | None:
+        """Rewrite the header ``fields`` of the answer to a ``method`` request; what its body must go through, or None.
 
-        With a :class:`BodyRewriter` the body's length is not known in advance. It is returned for pages that are
-        ``text/html``, complete, without a ``Location``, and in a content coding that can be undone.
+        With a rewriter the body's length is not known in advance. There is one for pages that are ``text/html``,
+        complete, without a ``Location``, and in a content coding that can be undone.
         """
         fields.items = [item for item in fields.items if not item[0].startswith(b"access-control-allow-")]
         location = fields.get(b"location")  # Also refreshes the index of the fields.
@@ -100,7 +99,7 @@ class LinkRewriter:
             # Not the same bytes any more, but the same page (RFC 9110, 8.8.1).
             fields.replace(b"ETag", b"W/" + tag)
         if method == "HEAD" or status in (204, 304):
-            return None
+            return NoBody()
         return BodyRewriter(HtmlRewriter(self.link), coding)
 
     def location(self, value: bytes) -> bytes:

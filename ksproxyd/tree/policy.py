@@ -51,7 +51,6 @@ class Policy(msgspec.Struct, frozen=True):
 
     protection: Protection = Protection()
     redirect: RedirectRule | None = None
-    reject_redirects: bool = False
     problems: tuple[str, ...] = ()
 
     def condition(self) -> Condition | None:
@@ -81,13 +80,8 @@ def parse_policy(spec: Any, annotations: Any, *, interval: float = 10.0, timeout
     )
     if health is not None:
         health.complain_of_others()
-    directives = spec.get("directives")
-    return Policy(
-        protection,
-        None if redirect is None else _redirect(redirect),
-        isinstance(directives, dict) and directives.get("rejectForwardingRedirects") is True,
-        tuple(problems),
-    )
+    rule = None if redirect is None else _redirect(redirect)
+    return Policy(protection, rule, tuple(problems))
 
 
 class _Section:

@@ -6,6 +6,8 @@ import zlib
 from collections.abc import Iterator
 from typing import Protocol
 
+from ksproxyd.upstream.errors import UpstreamError
+
 #: Content codings (RFC 9110, 8.4.1) that can be undone; the empty one is none.
 CODINGS = frozenset({b"", b"identity", b"gzip", b"x-gzip", b"deflate"})
 
@@ -15,10 +17,6 @@ STEP_BYTES = 32768
 _GZIP = 16 + zlib.MAX_WBITS
 # The pages pass through once and are often made for it; the effort of the best ratio is not repaid.
 _LEVEL = 4
-
-
-class BrokenCoding(Exception):
-    """A body is not what its ``Content-Encoding`` says, or ends early: the answer cannot be completed."""
 
 
 class Rewriter(Protocol):
@@ -48,7 +46,11 @@ class BodyRewriter:
         self._compress = zlib.compressobj(_LEVEL, zlib.DEFLATED, wbits)
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next piece of the body; what can be sent of it. Raises :class:`BrokenCoding`."""
+        """Take the next piece of the body; what can be sent of it.
+
+        Raises :class:`UpstreamError` when the body is not what its ``Content-Encoding`` says: the answer cannot be
+        completed then.
+        """
         return b"".join(self.steps(data))
 
     def steps(self, data: bytes) -> Iterator[bytes]:
@@ -67,11 +69,11 @@ class BodyRewriter:
         yield self._compress.flush(zlib.Z_SYNC_FLUSH)
 
     def end(self) -> bytes:
-        """The body is over: the rest of it. Raises :class:`BrokenCoding` if it should not be over."""
+        """The body is over: the rest of it. Fails as :meth:`feed` does if it should not be over."""
         if not self._coding:
             return self._rewriter.end()
         if self._started and not self._inflate.eof:
-            raise BrokenCoding(f"the {self._coding.decode()} body ends early")
+            raise _broken(f"the upstream's {self._coding.decode()} body ends early")
         # A body of no bytes at all is an empty page, though strictly it is no gzip or zlib stream.
         return self._compress.compress(self._rewriter.end()) + self._compress.flush()
 
@@ -85,16 +87,30 @@ class BodyRewriter:
         while data or full:
             if self._inflate.eof:
                 if self._coding != b"gzip":
-                    raise BrokenCoding("bytes follow the end of the deflate body")
+                    raise _broken("bytes follow the end of the upstream's deflate body")
                 self._inflate = zlib.decompressobj(_GZIP)  # The next member (RFC 1952, 2.2).
             try:
                 text = self._inflate.decompress(data, STEP_BYTES)
             except zlib.error as error:
-                raise BrokenCoding(f"the body is not {self._coding.decode()}: {error}") from error
+                raise _broken(f"the upstream's body is not {self._coding.decode()}", str(error)) from error
             data = self._inflate.unconsumed_tail or self._inflate.unused_data
             full = len(text) == STEP_BYTES and not self._inflate.eof
             if text:
                 yield text
+
+
+class NoBody:
+    """Stands for the body that an answer to ``HEAD``, or a 304, does not have: its length, too, is not known."""
+
+    def feed(self, data: bytes) -> bytes:
+        return b""
+
+    def end(self) -> bytes:
+        return b""
+
+
+def _broken(message: str, detail: str = "") -> UpstreamError:
+    return UpstreamError("protocol", message, detail)
 
 
 def _is_zlib(start: bytes) -> bool:

@@ -129,6 +129,10 @@ class Guard:
         self.breaker = None if part.breaker is None else CircuitBreaker(part.breaker, now, self._note)
         self.flow = None if part.flow is None else FlowControl(part.flow, now)
 
+    def fits(self, name: str, protection: Protection, target: Target) -> bool:
+        """Whether this guard is what these would make: then keep it when its object changes, with all it knows."""
+        return (self.name, self.protection, self.target) == (name, protection, target)
+
     def start(self) -> None:
         """Begin probing, if probes are configured."""
         self._running = True

@@ -231,7 +231,8 @@ class TestResponse:
     @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 304), ("GET", 204)])
     def test_answers_without_a_body_say_what_the_page_would(self, method: str, status: int) -> None:
         fields = answer(Content_Type="text/html", Content_Length="9", ETag='"x"')
-        assert links().response(method, status, fields) is None
+        body = links().response(method, status, fields)
+        assert body is not None and body.feed(b"") + body.end() == b""
         assert fields.pairs() == [(b"Content-Type", b"text/html"), (b"ETag", b'W/"x"')]
 
     def test_compressed_pages_are_rewritten(self) -> None:
@@ -244,9 +245,11 @@ class TestResponse:
 def test_the_backend_is_told_how_it_was_reached() -> None:
     assert links().request_fields(b"/dir//page/../x/") == [
         (b"X-Forwarded-Uri", b"/dir/x/"),
-        (b"X-Forwarded-Host", b"gw.example"),
         (b"X-Forwarded-Proto", b"https"),
+        (b"X-Forwarded-Host", b"gw.example"),
     ]
+    nameless = LinkRewriter(b"", frozenset(), b"", b"http").request_fields(b"/")
+    assert nameless == [(b"X-Forwarded-Uri", b"/"), (b"X-Forwarded-Proto", b"http")]
 
 
 @pytest.mark.parametrize(

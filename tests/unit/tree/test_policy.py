@@ -108,14 +108,6 @@ def test_the_field_wins_over_the_annotation_and_both_are_reported() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("value", "refuses"),
-    [(True, True), (False, False), ("true", False), (1, False), (None, False)],
-)
-def test_reject_forwarding_redirects(value: Any, refuses: bool) -> None:
-    assert parse_policy({"directives": {"rejectForwardingRedirects": value}}, {}).reject_redirects is refuses
-
-
 # Where a member is wrong, what is said, and what is in force instead.
 WRONG: list[tuple[dict[str, Any], str, Protection]] = [
     ({"healthCheck": 5}, "spec.healthCheck is 5: write an object", Protection()),

@@ -82,6 +82,15 @@ def test_an_empty_protection_is_false() -> None:
     assert Protection(flow=FlowLimits())
 
 
+def test_a_guard_fits_the_same_configuration_only() -> None:
+    guard = Scene(passive=PassiveCheck()).guard
+    same = Protection(passive=PassiveCheck())
+    assert guard.fits("ex", same, Target("http", "b.test", 80))
+    assert not guard.fits("other", same, TARGET)
+    assert not guard.fits("ex", Protection(passive=PassiveCheck(window=1.0)), TARGET)
+    assert not guard.fits("ex", same, Target("http", "b.test", 81))
+
+
 def test_an_open_circuit_says_why_and_when_to_come_back() -> None:
     scene = Scene(breaker=BreakerLimits(consecutive_failures=5, open_duration=12))
     for _ in range(5):
