@@ -144,7 +144,7 @@ class LinkRewriter:
 
     def _has_prefix(self, url: bytes, rest: int) -> bool:
         end = rest + len(self.prefix)
-        return url.startswith(self.prefix, rest) and url[end : end + 1] in (b"", b"/", b"?", b"#")
+        return url.startswith(self.prefix, rest) and url[end : end + 1] in (b"", b"/", b"\\", b"?", b"#")
 
 
 def clean_path(path: bytes) -> bytes:
