@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
 from ksproxyd.model.message import Response
@@ -29,6 +29,9 @@ from ksproxyd.server.exchange import Exchange
 Outcome = Response | Awaitable[Response | None] | None
 Step = Callable[[Exchange], Outcome]
 
+#: A step's way to say that the exchange is being served already, and that no further step is for it.
+TAKEN = Response(0)
+
 #: One request in so many has its steps timed: enough for an average, too few to cost anything.
 SAMPLE = 64
 
@@ -36,8 +39,8 @@ SAMPLE = 64
 class Chain:
     """Runs exchanges through the steps and gives those that come out to ``leaf`` (the tree).
 
-    ``failed`` is told of exchanges that met an unexpected exception; ``timed(name, seconds)`` of sampled step times, with
-    ``now`` as the clock.
+    ``failed`` is told of exchanges that met an unexpected exception; ``timed(name, seconds)`` of sampled step times,
+    with ``now`` as the clock.
     """
 
     def __init__(
@@ -84,7 +87,7 @@ class Chain:
 
     def _settle(self, exchange: Exchange, outcome: Response | Awaitable[Response | None], step: Step) -> None:
         if isinstance(outcome, Response):
-            if not exchange.finished:
+            if outcome is not TAKEN and not exchange.finished:
                 exchange.respond(outcome)
             return
         # Cancelled when the client goes: whoever is asked has no reason to go on then.
@@ -110,8 +113,8 @@ class Chain:
 
     def _broke(self, failure: Failure, exchange: Exchange) -> None:
         if exchange.finished:
-            # The client has gone; what its going broke is nobody's concern, but our own mistakes are.
-            if not failure.check(StatusError, GeneratorExit) and not exchange.status == 499:
+            # The client has gone. What its going broke is nobody's concern, but our own mistakes are.
+            if not failure.check(StatusError, CancelledError):
                 self._failed(exchange, failure)
         elif isinstance(failure.value, StatusError):
             self._refuse(exchange, failure.value)

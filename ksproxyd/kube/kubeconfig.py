@@ -59,6 +59,13 @@ def read_kubeconfig(files: str, server: str = "") -> Connection:
     return _connection(origin, cluster, user, server)
 
 
+def connection_of(origin: str, cluster: dict[str, Any], user: dict[str, Any]) -> Connection:
+    """The connection of a cluster and a user that are at hand. Raises :class:`AccessError`."""
+    return _connection(
+        origin, _Section(cluster, "", origin, "cluster"), _Section(user, "", origin, "user"), ""
+    )
+
+
 class _Section:
     """A mapping of a kubeconfig, with the folder its relative paths start from."""
 

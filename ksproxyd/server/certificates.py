@@ -105,7 +105,7 @@ class Certificate:
             self.reload()
 
     def _stamp(self) -> tuple[tuple[int, int, int] | None, ...]:
-        stamps = []
+        stamps: list[tuple[int, int, int] | None] = []
         for name in self._files:
             if not name:
                 continue

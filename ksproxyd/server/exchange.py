@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from ksproxyd.model.identity import ANONYMOUS, Identity
 from ksproxyd.model.message import Fields, Pairs, Response
@@ -125,6 +126,10 @@ class Exchange:
         """Answer with ``error``, in the form the client asked for."""
         get = self.fields.get
         self.respond(render(error, get(b"accept"), get(b"user-agent"), self.query))
+
+    def fail(self, failure: Failure) -> None:
+        """Serving the request met an exception that nobody expected: log it, and answer if it is not too late."""
+        self._connection.server.failed(self, failure)
 
     def start(self, status: int, headers: Pairs, length: int | None) -> None:
         """Begin the answer: ``length`` body bytes will follow, or an unknown number (None).

@@ -117,7 +117,7 @@ class Listeners:
     def _opened(self, port: IListeningPort, server: Server) -> None:
         self._ports.append(port)
         self.servers.append(server)
-        host = port.getHost()
+        host: Any = port.getHost()
         name = getattr(host, "host", None)
         if name is None:
             where = str(getattr(host, "name", host))

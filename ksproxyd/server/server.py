@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from ksproxyd.model.status import StatusError, internal, service_unavailable
 from ksproxyd.server.connection import ServerConnection
@@ -100,9 +101,10 @@ class Server(ServerFactory):
         except Exception:
             self.failed(exchange)
 
-    def failed(self, exchange: Exchange) -> None:
+    def failed(self, exchange: Exchange, failure: Failure | None = None) -> None:
         """An exception that nobody expected: log it, and never leave the client without an answer."""
-        self.log.failure("serving {exchange} failed (request {id})", exchange=exchange, id=exchange.id)
+        text = "serving {exchange} failed (request {id})"
+        self.log.failure(text, failure or Failure(), exchange=exchange, id=exchange.id)
         self.counters.failed += 1
         if exchange.finished or exchange.hijacked:
             return

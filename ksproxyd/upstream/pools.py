@@ -4,9 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from ksproxyd.transport.wheel import Wheel
 from ksproxyd.upstream.pool import Dialer, Pool, UpstreamTimeouts
 from ksproxyd.upstream.target import Target
+
+
+class Totals(msgspec.Struct):
+    """All connections together: ``idle`` and ``busy`` now, the rest so far (pools that are gone included)."""
+
+    idle: int = 0
+    busy: int = 0
+    dials: int = 0
+    dial_failures: int = 0
+    stale: int = 0
+
+    def add(self, pool: Pool) -> None:
+        """Count what ``pool`` has counted."""
+        self.dials += pool.dials
+        self.dial_failures += pool.dial_failures
+        self.stale += pool.stale
 
 
 class Pools:
@@ -30,6 +48,7 @@ class Pools:
         self._max_connections = max_connections
         self._pools: dict[Target, Pool] = {}
         self._holds: dict[Target, int] = {}
+        self._gone = Totals()
 
     def get(self, target: Target) -> Pool:
         """The pool for ``target``, for one request; :meth:`prune` afterwards."""
@@ -55,6 +74,7 @@ class Pools:
         del self._holds[target]
         pool = self._pools.pop(target, None)
         if pool is not None:
+            self._gone.add(pool)
             pool.close()
 
     def prune(self, target: Target) -> None:
@@ -62,6 +82,7 @@ class Pools:
         pool = self._pools.get(target)
         if pool is not None and target not in self._holds and not pool.size:
             del self._pools[target]
+            self._gone.add(pool)
 
     def retime(self, timeouts: UpstreamTimeouts, max_idle: int, max_connections: int) -> None:
         """Use other settings from now on, for the pools there are too."""
@@ -72,6 +93,15 @@ class Pools:
             pool.timeouts = timeouts
             pool.max_idle = max_idle
             pool.max_connections = max_connections
+
+    def totals(self) -> Totals:
+        """What the metrics show."""
+        totals = msgspec.structs.replace(self._gone)
+        for pool in self._pools.values():
+            totals.idle += pool.idle
+            totals.busy += pool.size - pool.idle
+            totals.add(pool)
+        return totals
 
     def close(self) -> None:
         """Close whatever is idle, everywhere."""

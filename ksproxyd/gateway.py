@@ -1,0 +1,481 @@
+"""Joins the parts: what is started in which order, what a reload changes, and how it all ends.
+
+Start: where the cluster is → what it says of itself → the watch loops → the tree → the chain → the listeners.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+
+from ksproxyd.chain import Chain, Step
+from ksproxyd.chain.audit import audit_step
+from ksproxyd.chain.authenticate import authenticate
+from ksproxyd.chain.authorize import Authorizer, always_allow, always_deny, authorize_step
+from ksproxyd.chain.cors import Cors
+from ksproxyd.chain.dispatch import dispatch_step
+from ksproxyd.chain.request_info import request_info_step
+from ksproxyd.chain.synced import synced_step
+from ksproxyd.kube.access import ClusterAccess, load_access
+from ksproxyd.kube.client import KubeClient
+from ksproxyd.kube.errors import KubeError
+from ksproxyd.observe.access import AccessLog
+from ksproxyd.observe.build import BuildInfo
+from ksproxyd.observe.known import KnownResources
+from ksproxyd.observe.lag import ReactorLag
+from ksproxyd.observe.logging import LogOutput
+from ksproxyd.observe.metrics import Registry
+from ksproxyd.observe.notify import InheritedSocket, Notifier
+from ksproxyd.server.client_address import ClientAddress, TrustedProxies
+from ksproxyd.server.exchange import Exchange
+from ksproxyd.server.limits import Limits, Timeouts
+from ksproxyd.server.listeners import Listeners
+from ksproxyd.server.server import Server
+from ksproxyd.settings import KsproxydSettings, Settings, diff
+from ksproxyd.state.reflector import Timing
+from ksproxyd.state.state import State
+from ksproxyd.transport.wheel import Wheel
+from ksproxyd.tree import Tree
+from ksproxyd.tree.extensions import Extensions, Workshop
+from ksproxyd.tree.health import PING, Check, Health, healthz, livez
+from ksproxyd.tree.kube_api import KubeAPI
+from ksproxyd.tree.member_cluster import MemberClusters
+from ksproxyd.tree.metrics import Metrics
+from ksproxyd.tree.version import Version
+from ksproxyd.upstream.client import Client
+from ksproxyd.upstream.errors import UpstreamError
+from ksproxyd.upstream.pool import Dialer, TCPDialer, UpstreamTimeouts
+from ksproxyd.upstream.pools import Pools
+from ksproxyd.upstream.relay import Proxy
+
+#: Largest answer to what is asked of the API server at start.
+_DOCUMENT = 8 * 1024 * 1024
+
+
+class StartError(Exception):
+    """The gateway cannot start; the message is one line that says why and what to do."""
+
+
+class Gateway:
+    """One gateway. ``settings`` are checked; ``dialer`` may be another than TCP's in tests."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        output: LogOutput,
+        environ: Mapping[str, str],
+        *,
+        dialer: Dialer | None = None,
+        rng: random.Random | None = None,
+        monotonic: Any = time.perf_counter,
+    ) -> None:
+        self.settings = settings
+        ours = settings.ksproxyd
+        self._reactor = reactor
+        self._output = output
+        self._environ = environ
+        self._random = (rng or random.SystemRandom()).random
+        self.wheel = Wheel(reactor)
+        self.known = KnownResources()
+        self.metrics = Registry(self.known, ours.metrics.max_series)
+        self.pools = Pools(
+            dialer or TCPDialer(reactor),
+            self.wheel,
+            upstream_timeouts(ours),
+            ours.pool.max_idle_per_target,
+            ours.pool.max_connections_per_target,
+        )
+        self.client = Client(self.pools, reactor)
+        self.proxy = Proxy(reactor)
+        self.tree = Tree()
+        self.access_log = AccessLog(ours.logging, reactor, output)
+        self.notifier = Notifier(environ, reactor)
+        self.lag = ReactorLag(reactor)
+        self.trusted = TrustedProxies(ours.trusted_proxies)
+        self.listeners = Listeners(reactor, self._server, self.trusted)
+        self.access: ClusterAccess | None = None
+        self.state: State | None = None
+        self.extensions: Extensions | None = None
+        self.members: MemberClusters | None = None
+        self.draining = False
+        self._drained_from = 0.0
+        self._monotonic = monotonic
+        self._cors = Cors(ours.cors) if ours.cors.allowed_origins else None
+        self._kube_api: KubeAPI | None = None
+        self._version: Version | None = None
+        self._handle: Any = None
+        self._syncing: Deferred[None] | None = None
+        self._refresh: IDelayedCall | None = None
+        self._refreshing: Deferred[None] | None = None
+
+    # -- start -----------------------------------------------------------------------------------------
+
+    async def start(self, sockets: list[InheritedSocket] | None = None, access: ClusterAccess | None = None) -> None:
+        """Start everything and listen. Raises :class:`StartError`, or an error that is one line by itself.
+
+        ``access`` stands for the cluster of the settings (the embedded one); ``sockets`` are those of socket
+        activation.
+        """
+        authorizer = self._authorizer()
+        self.wheel.start()
+        self.lag.start()
+        kube = self.access = access or await load_access(
+            self.settings.kubernetes, self._reactor, environ=self._environ
+        )
+        await self._ask_cluster(kube)
+        timing = self.settings.ksproxyd.timeouts
+        client = KubeClient(self.client, kube, self._reactor, timeout=timing.kube_request)
+        self.state = State(client, self._random, timing=Timing(silence=timing.watch_silence))
+        self.members = MemberClusters(
+            self.state,
+            self.proxy,
+            self.pools,
+            self.metrics.upstreams,
+            self.settings.multicluster.host_cluster_name,
+            self._reactor,
+        )
+        ours = self.settings.ksproxyd
+        workshop = Workshop(
+            self.proxy,
+            self.pools,
+            self.client,
+            self.metrics.upstreams,
+            self._reactor,
+            self._random,
+            ours.extensions.join_endpoint_path,
+            frozenset(ours.extensions.env_placeholders),
+        )
+        self.extensions = Extensions(self.tree, self.state, workshop, self.known, lambda kind, name: None)
+        self._mount(kube)
+        chain = Chain(
+            self.steps(authorizer),
+            self.tree.serve,
+            self._failed,
+            self._monotonic,
+            self.metrics.steps.observe,
+        )
+        self._handle = chain.handle
+        self._syncing = self.state.start()
+        self._syncing.addCallbacks(self._synced, self._not_synced)
+        self._expose()
+        await self._listen(sockets or [])
+        self._schedule_refresh()
+        self.notifier.ready(self._describe())
+        self.notifier.start_watchdog()
+
+    def _authorizer(self) -> Authorizer:
+        mode = self.settings.authorization.mode
+        if mode == "AlwaysAllow":
+            self.log.warn("authorization.mode is AlwaysAllow: everybody who reaches the gateway may do everything")
+            return always_allow
+        if mode == "AlwaysDeny":
+            return always_deny
+        raise StartError(
+            f"authorization.mode {mode} is not available yet; set AlwaysAllow (for trying things out on loopback) "
+            "or AlwaysDeny"
+        )
+
+    def steps(self, authorizer: Authorizer) -> list[tuple[str, Step]]:
+        """The chain, outermost first."""
+        assert self.state is not None and self.members is not None
+        cors: list[tuple[str, Step]] = [("cors", self._cors)] if self._cors is not None else []
+        return [
+            *cors,
+            ("request_info", request_info_step(self.settings.multicluster.cluster_role == "member")),
+            ("authenticate", authenticate),
+            ("dispatch", dispatch_step(self.members)),
+            ("authorize", authorize_step(authorizer)),
+            ("audit", audit_step(())),
+            ("synced", synced_step(lambda: self.synced)),
+        ]
+
+    @property
+    def synced(self) -> bool:
+        """Whether every kind has been read once."""
+        return self.state is not None and all(r.store.synced for r in self.state.reflectors())
+
+    async def _ask_cluster(self, kube: ClusterAccess) -> None:
+        """What the API server says of itself; without it nothing starts."""
+        try:
+            body = await self._document(kube, b"/version")
+            self._version = Version(BuildInfo.current(), body)
+            await self._discover(kube)
+        except (UpstreamError, KubeError, ValueError) as error:
+            raise StartError(f"the Kubernetes API at {kube.target} ({kube.origin}) cannot be used: {error}") from error
+
+    async def _document(self, kube: ClusterAccess, path: bytes) -> bytes:
+        answer = await self.client.request(
+            kube.target,
+            b"GET",
+            kube.path_prefix + path,
+            [*kube.headers(), (b"Accept", b"application/json")],
+            timeout=self.settings.ksproxyd.timeouts.kube_request,
+            limit=_DOCUMENT,
+        )
+        if answer.status != 200:
+            raise UpstreamError("protocol", f"{path.decode()} answers {answer.status}")
+        return answer.body
+
+    async def _discover(self, kube: ClusterAccess) -> None:
+        groups = msgspec.json.decode(await self._document(kube, b"/apis"), type=_Groups)
+        found = [(group.name, version.version) for group in groups.groups for version in group.versions]
+        self.known.discovered([("", "v1"), *found])
+
+    def _mount(self, kube: ClusterAccess) -> None:
+        tree = self.tree
+        assert self._version is not None
+        tree.mount("/healthz", healthz(), subtree=True)
+        tree.mount("/livez", livez(), subtree=True)
+        tree.mount("/readyz", ReadyNode(self), subtree=True)
+        tree.mount("/version", self._version)
+        tree.mount("/kapis/version", self._version)
+        if self.settings.ksproxyd.metrics.enabled:
+            tree.mount("/metrics", Metrics(self.metrics, self._reactor))
+        self._kube_api = KubeAPI(
+            self.proxy,
+            self.pools,
+            kube,
+            self.settings.experimental.validation_directive,
+            self.metrics.upstreams.cell("kube", "kubernetes"),
+        )
+        tree.mount("/api", self._kube_api, subtree=True)
+        tree.mount("/apis", self._kube_api, subtree=True)
+
+    def _expose(self) -> None:
+        metrics, state = self.metrics, self.state
+        assert state is not None
+        metrics.add_lag(self.lag)
+        metrics.add_watches(state.reflectors)
+        metrics.add_pools(self.pools.totals)
+        metrics.add_proxy(self.proxy)
+        metrics.add_servers(lambda: self.listeners.servers)
+        metrics.add_log(lambda: self._output.lost)
+
+    async def _listen(self, sockets: list[InheritedSocket]) -> None:
+        configured = self.settings.ksproxyd.listeners
+        if sockets:
+            if len(sockets) != len(configured):
+                raise StartError(
+                    f"the service manager hands over {len(sockets)} sockets, ksproxyd.listeners has {len(configured)}; "
+                    "each socket takes its rules from the listener of the same place"
+                )
+            for inherited, listener in zip(sockets, configured, strict=True):
+                self.listeners.adopt(inherited.fd, listener)
+            return
+        for listener in configured:
+            await self.listeners.open(listener)
+
+    def _server(self) -> Server:
+        ours = self.settings.ksproxyd
+        server = Server(
+            self._reactor,
+            self.wheel,
+            self._serve,
+            self._finished,
+            limits(ours),
+            client_timeouts(ours),
+            time.time,
+        )
+        if self.trusted.any:
+            server.addresses = ClientAddress(self.trusted)
+        return server
+
+    def _synced(self, _: None) -> None:
+        self._syncing = None
+        self.log.info("in sync with the cluster: {what}", what=self._describe())
+        self.notifier.status(self._describe())
+
+    def _not_synced(self, failure: Failure) -> None:
+        self._syncing = None
+        if not failure.check(CancelledError):
+            self.log.failure("following the cluster failed", failure)
+
+    def _describe(self) -> str:
+        where = ", ".join(self.listeners.addresses)
+        return f"serving on {where}" if self.synced else f"listening on {where}, reading the cluster's state"
+
+    # -- serving ---------------------------------------------------------------------------------------
+
+    def _serve(self, exchange: Exchange) -> None:
+        self.metrics.requests.began(exchange)
+        self._handle(exchange)
+
+    def _finished(self, exchange: Exchange) -> None:
+        seconds = self._reactor.seconds() - exchange.started
+        self.metrics.requests.finished(exchange, seconds)
+        self.access_log.finished(exchange, seconds)
+
+    def _failed(self, exchange: Exchange, failure: Failure) -> None:
+        exchange.fail(failure)
+
+    # -- what changes ----------------------------------------------------------------------------------
+
+    def _schedule_refresh(self) -> None:
+        self._refresh = self._reactor.callLater(self.settings.ksproxyd.timeouts.resync, self._start_refresh)
+
+    def _start_refresh(self) -> None:
+        self._refresh = None
+        self._refreshing = ensureDeferred(self._look_again())
+        self._refreshing.addBoth(self._refreshed)
+
+    async def _look_again(self) -> None:
+        """The API server may have been upgraded, and serve other groups."""
+        assert self.access is not None and self._version is not None
+        self._version.refresh(await self._document(self.access, b"/version"))
+        await self._discover(self.access)
+
+    def _refreshed(self, result: Any) -> None:
+        self._refreshing = None
+        if isinstance(result, Failure):
+            if result.check(UpstreamError, KubeError, ValueError):
+                self.log.warn("asking the API server about itself failed: {error}", error=result.getErrorMessage())
+            elif not result.check(CancelledError):
+                self.log.failure("asking the API server about itself failed", result)
+        if not self.draining:
+            self._schedule_refresh()
+
+    def reload(self, settings: Settings) -> None:
+        """Put changed settings into use; no connection is touched. Says which need a restart."""
+        self.notifier.reloading("reloading the configuration")
+        changes = diff(self.settings, settings)
+        for change in changes:
+            level = LogLevel.warn if change.needs_restart else LogLevel.info
+            self.log.emit(level, "configuration changed: {change}", change=str(change))
+        self.settings = settings
+        ours = settings.ksproxyd
+        self._output.apply(ours.logging)
+        self.access_log.apply(ours.logging)
+        self.pools.retime(
+            upstream_timeouts(ours), ours.pool.max_idle_per_target, ours.pool.max_connections_per_target
+        )
+        for server in self.listeners.servers:
+            server.limits = limits(ours)
+            server.timeouts = client_timeouts(ours)
+        self.listeners.reload_certificates()
+        self.notifier.ready(self._describe())
+
+    # -- the end ---------------------------------------------------------------------------------------
+
+    async def stop(self) -> None:
+        """Stop accepting, let what is in flight finish for as long as the drain lasts, then let go of everything."""
+        self.draining = True
+        self._drained_from = self._reactor.seconds()
+        self.notifier.stopping("finishing requests in flight")
+        for call in (self._refresh,):
+            if call is not None and call.active():
+                call.cancel()
+        for waiting in (self._refreshing, self._syncing):
+            if waiting is not None:
+                waiting.cancel()
+        await self.listeners.close()
+        await self._drain()
+        if self.extensions is not None:
+            self.extensions.stop()
+        if self.members is not None:
+            self.members.stop()
+        if self.state is not None:
+            self.state.stop()
+        if self._kube_api is not None:
+            self._kube_api.close()
+        if self.access is not None:
+            self.access.stop()
+        self.pools.close()
+        self.lag.stop()
+        self.wheel.stop()
+        self.notifier.stop_watchdog()
+
+    async def _drain(self) -> None:
+        for server in self.listeners.servers:
+            waiting = server.drain()
+            left = self.settings.ksproxyd.timeouts.drain - (self._reactor.seconds() - self._drained_from)
+            waiting.addTimeout(max(0.0, left), self._reactor)
+            try:
+                await waiting
+            except Exception as error:
+                cut = len(server.connections)
+                if cut:
+                    self.log.warn("{cut} connections were cut: they outlasted the drain", cut=cut, error=error)
+
+
+class ReadyNode:
+    """``/readyz``: the checks are made anew for each request, as kinds come and go."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def handle(self, exchange: Exchange) -> Any:
+        return Health("readyz", self._checks(), failing=503, reveal=True).handle(exchange)
+
+    def _checks(self) -> list[Check]:
+        gateway = self._gateway
+        checks = [PING, Check("shutdown", lambda: "the gateway is shutting down" if gateway.draining else None)]
+        if gateway.state is not None:
+            for ready in gateway.state.ready_checks():
+                checks.append(Check(ready.name, lambda ready=ready: (ready.ok, ready.text)))  # type: ignore[misc]
+        return checks
+
+    def describe(self) -> str:
+        return f"readyz: {', '.join(check.name for check in self._checks())}"
+
+
+class _Version(msgspec.Struct):
+    version: str
+
+
+class _Group(msgspec.Struct):
+    name: str
+    versions: list[_Version]
+
+
+class _Groups(msgspec.Struct):
+    groups: list[_Group] = []
+
+
+def limits(ours: KsproxydSettings) -> Limits:
+    """The server's limits in the settings."""
+    found = ours.limits
+    return Limits(
+        target_bytes=found.target_bytes,
+        head_bytes=found.head_bytes,
+        header_count=found.header_count,
+        body_bytes=found.body_bytes,
+        connections=found.connections,
+        pipelined=found.pipelined,
+    )
+
+
+def client_timeouts(ours: KsproxydSettings) -> Timeouts:
+    """The server's timeouts in the settings."""
+    found = ours.timeouts
+    return Timeouts(
+        header=found.header,
+        idle=found.idle,
+        body=found.body,
+        write=found.write,
+        tls_handshake=found.tls_handshake,
+    )
+
+
+def upstream_timeouts(ours: KsproxydSettings) -> UpstreamTimeouts:
+    """The upstream side's timeouts in the settings."""
+    found = ours.timeouts
+    return UpstreamTimeouts(
+        connect=found.connect,
+        tls_handshake=found.tls_handshake,
+        response_header=found.response_header,
+        upstream_idle=found.upstream_idle,
+        stream_idle=found.stream_idle,
+        tunnel_idle=found.tunnel_idle,
+        expect_continue=found.expect_continue,
+    )

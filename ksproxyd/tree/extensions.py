@@ -1,0 +1,324 @@
+"""Keeps the tree true to the extension objects: each watch event mounts, replaces or unmounts a node.
+
+Where several objects claim the same thing, the order of spec 01, 4.6 decides, whatever order they came in. An object
+that cannot be used is logged once and answers 503; it never stands in another's way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.logger import Logger
+
+from ksproxyd.observe.cells import Upstreams
+from ksproxyd.observe.known import KnownResources
+from ksproxyd.state.kinds import API_SERVICES, REVERSE_PROXIES
+from ksproxyd.state.state import State
+from ksproxyd.state.store import Object
+from ksproxyd.state.validation import CONSOLE, PROXY_TARGET, field, name_of, precedence
+from ksproxyd.tree import Tree
+from ksproxyd.tree.api_service import APIServiceNode
+from ksproxyd.tree.directives import compile_directives
+from ksproxyd.tree.endpoint import Endpoint, EndpointError, resolve
+from ksproxyd.tree.policy import Policy, parse_policy
+from ksproxyd.tree.redirect import Redirect
+from ksproxyd.tree.reserved import reserved
+from ksproxyd.tree.reverse_proxy import RedirectRefusal, ReverseProxies, ReverseProxyNode
+from ksproxyd.tree.wrapped import WrappedTransport
+from ksproxyd.upstream.guard import Guard
+from ksproxyd.upstream.health import ProbeClient
+from ksproxyd.upstream.plan import Plan
+from ksproxyd.upstream.pools import Pools
+from ksproxyd.upstream.relay import Proxy
+from ksproxyd.upstream.target import Target
+
+AVAILABLE = "Available"
+
+
+class Workshop:
+    """What nodes are made with: pools, the relay, probes, counters."""
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        pools: Pools,
+        client: ProbeClient,
+        upstreams: Upstreams,
+        clock: Any,
+        random: Callable[[], float],
+        join_path: bool,
+        env_placeholders: frozenset[str],
+    ) -> None:
+        self.proxy = proxy
+        self.pools = pools
+        self.client = client
+        self.upstreams = upstreams
+        self.clock = clock
+        self.random = random
+        self.join_path = join_path
+        self.env_placeholders = env_placeholders
+
+    def guard(self, name: str, policy: Policy, target: Target, changed: Callable[[], object]) -> Guard | None:
+        """The guard that ``policy`` asks for, started; None if it asks for none."""
+        if not policy.protection:
+            return None
+        guard = Guard(name, policy.protection, target, self.client, self.clock, self.random, changed)
+        guard.start()
+        return guard
+
+
+class Mounted:
+    """What one object holds while it is in use. :meth:`close` gives it back."""
+
+    def __init__(self, workshop: Workshop, target: Target | None, guard: Guard | None) -> None:
+        self._workshop = workshop
+        self._target = target
+        self.guard = guard
+        self.problems: list[str] = []
+
+    def close(self) -> None:
+        """The object is gone or replaced: idle connections are closed, streams live to their end."""
+        if self.guard is not None:
+            self.guard.stop()
+        if self._target is not None:
+            self._workshop.pools.release(self._target)
+
+
+class APIServices:
+    """``/kapis/<group>/<version>`` for every APIService."""
+
+    log = Logger()
+
+    def __init__(self, tree: Tree, workshop: Workshop, known: KnownResources, changed: Callable[[str], object]) -> None:
+        self._tree = tree
+        self._workshop = workshop
+        self._known = known
+        self._changed = changed
+        self._claims: dict[tuple[str, str], dict[str, Object]] = {}
+        self._serving: dict[tuple[str, str], tuple[Object, Mounted]] = {}
+
+    def apply(self, old: Object | None, new: Object | None) -> None:
+        """An APIService came, changed or went."""
+        before = _claim(old)
+        after = _claim(new)
+        if old is not None and before is not None:
+            claims = self._claims[before]
+            claims.pop(name_of(old), None)
+            if not claims:
+                del self._claims[before]
+        if new is not None and after is not None:
+            if reserved(*after):
+                self.log.warn(
+                    "APIService {name} claims {group}/{version}, which the gateway serves itself; it is ignored",
+                    name=name_of(new),
+                    group=after[0],
+                    version=after[1],
+                )
+                after = None
+            else:
+                self._claims.setdefault(after, {})[name_of(new)] = new
+        for claim in {before, after} - {None}:
+            assert claim is not None
+            self._settle(claim)
+
+    def guard(self, name: str) -> Guard | None:
+        """The guard of the APIService ``name``, if it is being served and has one."""
+        for winner, mounted in self._serving.values():
+            if name_of(winner) == name:
+                return mounted.guard
+        return None
+
+    def _settle(self, claim: tuple[str, str]) -> None:
+        """Serve ``claim`` by whoever has the best right to it now."""
+        candidates = self._claims.get(claim)
+        winner = min(candidates.values(), key=precedence) if candidates else None
+        serving = self._serving.get(claim)
+        if serving is not None:
+            if serving[0] is winner:
+                return
+            self._tree.unmount(_path(claim), subtree=True)
+            if winner is None or name_of(winner) != name_of(serving[0]):
+                self._workshop.upstreams.forget("apiservice", name_of(serving[0]))
+        if winner is None:
+            if serving is not None:
+                del self._serving[claim]
+                self._known.remove(*claim)
+                serving[1].close()
+            return
+        node, mounted = self._build(winner)
+        self._tree.mount(_path(claim), node, subtree=True)
+        self._known.add(*claim)
+        self._serving[claim] = (winner, mounted)
+        # The new one holds the pool before the old one lets go of it: the same target keeps its connections.
+        if serving is not None:
+            serving[1].close()
+
+    def _build(self, value: Object) -> tuple[APIServiceNode, Mounted]:
+        name = name_of(value)
+        workshop = self._workshop
+        spec = field(value, "spec")
+        policy, problems = _policy(value)
+        redirect = Redirect(policy.redirect, _path(_claim(value) or ("", ""))) if policy.redirect else None
+        endpoint, problem = _endpoint(spec, workshop.join_path)
+        if problem:
+            problems.append(problem)
+        for text in problems:
+            self.log.warn("APIService {name}: {problem}", name=name, problem=text)
+        if endpoint is None or field(value, "status", "state") != AVAILABLE:
+            mounted = Mounted(workshop, None, None)
+            mounted.problems = problems
+            return APIServiceNode(name, workshop.proxy, None, None, None), mounted
+        guard = workshop.guard(name, policy, endpoint.target, lambda: self._changed(name))
+        plan = Plan(
+            f"APIService {name}",
+            workshop.pools.hold(endpoint.target),
+            identity=True,
+            policy=guard,
+            cell=workshop.upstreams.cell("apiservice", name),
+        )
+        mounted = Mounted(workshop, endpoint.target, guard)
+        mounted.problems = problems
+        return APIServiceNode(name, workshop.proxy, plan, endpoint, redirect), mounted
+
+    def stop(self) -> None:
+        """Stop probing."""
+        for _, mounted in self._serving.values():
+            if mounted.guard is not None:
+                mounted.guard.stop()
+
+
+class ReverseProxyObjects:
+    """``/proxy…`` for every ReverseProxy."""
+
+    log = Logger()
+
+    def __init__(self, workshop: Workshop, changed: Callable[[str], object]) -> None:
+        self._workshop = workshop
+        self._changed = changed
+        self.node = ReverseProxies()
+        self._mounted: dict[str, Mounted] = {}
+
+    def apply(self, old: Object | None, new: Object | None) -> None:
+        """A ReverseProxy came, changed or went."""
+        name = name_of(new or old or {})
+        gone = self._mounted.pop(name, None)
+        if gone is not None:
+            self.node.table.remove(name)
+        if new is not None:
+            self._mount(name, new)
+        elif gone is not None:
+            self._workshop.upstreams.forget("reverseproxy", name)
+        if gone is not None:
+            gone.close()
+
+    def guard(self, name: str) -> Guard | None:
+        """The guard of the ReverseProxy ``name``, if it has one."""
+        mounted = self._mounted.get(name)
+        return mounted.guard if mounted is not None else None
+
+    def _mount(self, name: str, value: Object) -> None:
+        if field(value, "metadata", "labels", PROXY_TARGET) == CONSOLE:
+            return
+        method = field(value, "spec", "matcher", "method")
+        path = field(value, "spec", "matcher", "path")
+        if not isinstance(method, str) or not isinstance(path, str) or not path.startswith("/proxy"):
+            self.log.warn(
+                "ReverseProxy {name} is ignored: spec.matcher needs a method and a path that begins with /proxy",
+                name=name,
+            )
+            return
+        node, mounted = self._build(name, value, path)
+        created = field(value, "metadata", "creationTimestamp")
+        self.node.table.add(name, method, path, node, created if isinstance(created, str) else "", name)
+        self._mounted[name] = mounted
+
+    def _build(self, name: str, value: Object, path: str) -> tuple[ReverseProxyNode, Mounted]:
+        workshop = self._workshop
+        policy, problems = _policy(value)
+        directives = compile_directives(field(value, "spec", "directives"), workshop.env_placeholders)
+        problems += directives.problems
+        endpoint, problem = _endpoint(field(value, "spec", "upstream"), workshop.join_path)
+        if problem:
+            problems.append(problem)
+        for text in problems:
+            self.log.warn("ReverseProxy {name}: {problem}", name=name, problem=text)
+        redirect = Redirect(policy.redirect, path.rstrip("*")) if policy.redirect else None
+        if endpoint is None or field(value, "status", "state") != AVAILABLE:
+            mounted = Mounted(workshop, None, None)
+            mounted.problems = problems
+            return ReverseProxyNode(name, workshop.proxy, None, None, directives, redirect), mounted
+        guard = workshop.guard(name, policy, endpoint.target, lambda: self._changed(name))
+        links = WrappedTransport(directives.strip_prefix, endpoint.target) if directives.wrap_transport else None
+        on_answer = links.on_answer if links is not None else None
+        if policy.reject_redirects:
+            on_answer = RedirectRefusal(name, links).on_answer
+        plan = Plan(
+            f"ReverseProxy {name}",
+            workshop.pools.hold(endpoint.target),
+            identity=directives.auth_proxy,
+            up=directives.request_headers or None,
+            down=directives.response_headers or None,
+            more=links.request_lines if links is not None else None,
+            on_answer=on_answer,
+            policy=guard,
+            cell=workshop.upstreams.cell("reverseproxy", name),
+        )
+        mounted = Mounted(workshop, endpoint.target, guard)
+        mounted.problems = problems
+        return ReverseProxyNode(name, workshop.proxy, plan, endpoint, directives, redirect), mounted
+
+    def stop(self) -> None:
+        """Stop probing."""
+        for mounted in self._mounted.values():
+            if mounted.guard is not None:
+                mounted.guard.stop()
+
+
+class Extensions:
+    """All extension objects of the cluster in the tree."""
+
+    def __init__(
+        self, tree: Tree, state: State, workshop: Workshop, known: KnownResources, changed: Callable[[str, str], object]
+    ) -> None:
+        self.api_services = APIServices(tree, workshop, known, lambda name: changed("APIService", name))
+        self.reverse_proxies = ReverseProxyObjects(workshop, lambda name: changed("ReverseProxy", name))
+        tree.mount_prefix("/proxy", self.reverse_proxies.node)
+        self._unsubscribe = [
+            state.store(API_SERVICES).subscribe(self.api_services.apply, replay=True),
+            state.store(REVERSE_PROXIES).subscribe(self.reverse_proxies.apply, replay=True),
+        ]
+
+    def stop(self) -> None:
+        """Follow no longer; what is mounted stays and goes on serving what is in flight."""
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+        self.api_services.stop()
+        self.reverse_proxies.stop()
+
+
+def _claim(value: Object | None) -> tuple[str, str] | None:
+    """The group and version an APIService claims, if it names them."""
+    if value is None:
+        return None
+    group, version = field(value, "spec", "group"), field(value, "spec", "version")
+    if not isinstance(group, str) or not isinstance(version, str) or not version or "/" in group + version:
+        return None
+    return group, version
+
+
+def _path(claim: tuple[str, str]) -> str:
+    group, version = claim
+    return f"/kapis/{group}/{version}" if group else f"/kapi/{version}"
+
+
+def _policy(value: Object) -> tuple[Policy, list[str]]:
+    policy = parse_policy(field(value, "spec"), field(value, "metadata", "annotations"))
+    return policy, list(policy.problems)
+
+
+def _endpoint(spec: Any, join_path: bool) -> tuple[Endpoint | None, str]:
+    try:
+        return resolve(spec, join_path=join_path), ""
+    except EndpointError as error:
+        return None, str(error)

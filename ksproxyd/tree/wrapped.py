@@ -1,0 +1,35 @@
+"""The wrapped transport on the data path: what a backend is told of the outside, and its links (spec 01, 6.6)."""
+
+from __future__ import annotations
+
+from ksproxyd.model.message import Fields
+from ksproxyd.server.client_address import client_facing
+from ksproxyd.server.exchange import Exchange
+from ksproxyd.tree.links import LinkRewriter
+from ksproxyd.upstream.plan import Answer
+from ksproxyd.upstream.target import Target
+
+
+class WrappedTransport:
+    """Hooks for a :class:`~ksproxyd.upstream.plan.Plan` to ``target``, which is reached below ``prefix``."""
+
+    def __init__(self, prefix: bytes, target: Target) -> None:
+        self._prefix = prefix
+        hosts = {target.authority, f"{target.host}:{target.port}"}
+        self._internal = frozenset(host.encode("idna") for host in hosts)
+
+    def _rewriter(self, exchange: Exchange) -> LinkRewriter:
+        scheme, host = client_facing(exchange)
+        return LinkRewriter(self._prefix, self._internal, host, scheme)
+
+    def request_lines(self, exchange: Exchange) -> bytes:
+        """``X-Forwarded-Uri``, ``-Host`` and ``-Proto``, for :attr:`Plan.more`."""
+        fields = self._rewriter(exchange).request_fields(exchange.path)
+        return b"".join(name + b": " + value + b"\r\n" for name, value in fields)
+
+    def on_answer(self, exchange: Exchange, answer: Answer) -> None:
+        """Bring links back to the gateway, for :attr:`Plan.on_answer`."""
+        fields = Fields()
+        fields.items = answer.items
+        answer.body = self._rewriter(exchange).response(exchange.method, answer.status, fields)
+        answer.items = fields.items
