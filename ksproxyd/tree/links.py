@@ -135,12 +135,13 @@ class LinkRewriter:
             rest = start
         else:
             return None
+        # From here on url[rest] is the first slash of the path; it is written anew, for it may be a backslash.
         if self.prefix and not self._has_prefix(url, rest):
-            return self.prefix, rest
+            return self._below, rest + 1
         if url[rest + 1 : rest + 2] in _SLASHES:
             # Two slashes at the start would name another host; this is the same path (RFC 3986, 4.2 and 5.2.4).
-            return b"/.", rest
-        return None if match is None else (b"", rest)
+            return b"/./", rest + 1
+        return None if match is None else (b"/", rest + 1)
 
     def _has_prefix(self, url: bytes, rest: int) -> bool:
         end = rest + len(self.prefix)

@@ -47,7 +47,7 @@ def links(prefix: bytes = b"/proxy/ex", *hosts: bytes) -> LinkRewriter:
         (b"http://b.test:8080 ", b"/proxy/ex/"),
         (b"http://user:secret@b.test:8080/x", b"/proxy/ex/x"),
         (b"http://b.test:8080/proxy/ex/x", b"/proxy/ex/x"),
-        (b"http:\\\\b.test:8080\\x", b"/proxy/ex\\x"),
+        (b"http:\\\\b.test:8080\\x", b"/proxy/ex/x"),
         (b"http:////b.test:8080/x", b"/proxy/ex/x"),
         (b"https://gw.example/x", b"/proxy/ex/x"),
         (b"http://gw.example:80/x", b"/proxy/ex/x"),
@@ -78,9 +78,9 @@ def test_where_a_link_leads(value: bytes, expected: bytes) -> None:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (b"&#47;login", b"/proxy/ex&#47;login"),
-        (b"&#x2F;login", b"/proxy/ex&#x2F;login"),
-        (b"&sol;login", b"/proxy/ex&sol;login"),
+        (b"&#47;login", b"/proxy/ex/login"),
+        (b"&#x2F;login", b"/proxy/ex/login"),
+        (b"&sol;login", b"/proxy/ex/login"),
         (b"/a?b=1&amp;c=2", b"/proxy/ex/a?b=1&amp;c=2"),
         (b"http&colon;&#47;/b.test:8080/x?a&amp;b", b"/proxy/ex/x?a&amp;b"),
         (b"http://b&#46;test&#58;8080/x", b"/proxy/ex/x"),
@@ -108,7 +108,7 @@ def test_without_a_prefix_only_hosts_are_taken_off() -> None:
 @pytest.mark.parametrize("slashes", [b"//", b"/\\", b"\\/", b"\\\\"])
 def test_a_path_with_two_slashes_never_becomes_a_host(prefix: bytes, slashes: bytes) -> None:
     rewritten = links(prefix).location(b"http://b.test:8080" + slashes + b"evil.example/x")
-    assert rewritten == b"/." + slashes + b"evil.example/x"
+    assert rewritten == b"/./" + slashes[1:] + b"evil.example/x"
 
 
 @pytest.mark.parametrize(
