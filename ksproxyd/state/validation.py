@@ -32,6 +32,8 @@ Reserved = Callable[[str, str], bool]
 # One segment of a path that no one can read as another one.
 _SEGMENT = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Z-]+")
+# RFC 9110, 8.3.1.
+_MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+( *;[ -~]*)?")
 # A dot segment, whichever slash ends it, or NUL.
 _ODD = re.compile(r"[/\\]\.\.?(?:[/\\]|\Z)|\0")
 _LINK_LENGTH = 2048
@@ -152,6 +154,15 @@ def link_problem(link: Any, extension: str) -> str | None:
     return None
 
 
+def media_type_problem(value: Any) -> str | None:
+    """Why a file cannot be labelled with this ``mimeType``, or None. It may be absent or empty."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, str) and _MEDIA_TYPE.fullmatch(value):
+        return None
+    return f"{_quote(value)} is no media type: write one such as image/svg+xml"
+
+
 # -- JSBundle content ----------------------------------------------------------------------------------
 
 RAW = "raw"
@@ -160,25 +171,25 @@ SECRET = "secretKeyRef"
 ENDPOINT = "endpoint"
 
 
-class Source(NamedTuple):
+class Origin(NamedTuple):
     """Where a bundle's content comes from: its ``kind`` (one of the four constants), and that field's value."""
 
     kind: str
     value: Any
 
 
-def content_source(spec: Any) -> Source | None:
+def content_source(spec: Any) -> Origin | None:
     """The source that a bundle's ``spec`` configures; the first one, if there are several."""
     raw = field(spec, "raw")
     if raw is not None and raw != "":
-        return Source(RAW, raw)
+        return Origin(RAW, raw)
     raw_from = field(spec, "rawFrom")
     for kind in (CONFIG_MAP, SECRET):
         reference = field(raw_from, kind)
         if reference is not None:
-            return Source(kind, reference)
+            return Origin(kind, reference)
     if field(raw_from, "url") is not None or field(raw_from, "service") is not None:
-        return Source(ENDPOINT, raw_from)
+        return Origin(ENDPOINT, raw_from)
     return None
 
 
@@ -224,6 +235,10 @@ def _js_bundle(value: Object, endpoint: EndpointCheck, reserved: Reserved) -> It
             unusable = endpoint(claim.source)
             if unusable is not None:
                 yield claim.field.removesuffix(".link"), unusable, False
+        if claim.rank == 2:
+            wrong = media_type_problem(field(claim.source, "mimeType"))
+            if wrong is not None:
+                yield claim.field.removesuffix("link") + "mimeType", wrong, False
     source = content_source(field(value, "spec"))
     if source is None:
         yield "spec", "there is no content: write raw or rawFrom", True

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
-from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
-from zope.interface import implementer
 
 from ksproxyd.model.message import Fields, Response
 from ksproxyd.model.status import StatusError
@@ -21,22 +19,6 @@ from ksproxyd.tree.openapi import SETTLE, OpenAPI, OpenAPINode, Route
 from ksproxyd.tree.openapi_fetch import DOCUMENT_LIMIT, FIRST_RETRY, LAST_RETRY, PARALLEL
 from ksproxyd.upstream.errors import UpstreamError
 from ksproxyd.upstream.target import Target
-
-
-@pytest.fixture
-def logged() -> Iterator[list[str]]:
-    """The warnings that are logged during a test, as text."""
-    lines: list[str] = []
-
-    @implementer(ILogObserver)
-    def observe(event: LogEvent) -> None:
-        if event["log_level"] is LogLevel.warn:
-            lines.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(observe)
-    yield lines
-    globalLogPublisher.removeObserver(observe)
-
 
 ROUTES = [
     Route("GET", "/version", "Versions", "General"),
