@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -343,3 +345,22 @@ def test_what_is_said_of_an_object_is_bounded() -> None:
 def test_no_text_of_an_annotation_raises(text: str) -> None:
     for annotation in ANNOTATIONS.values():
         parse_policy({}, {annotation: text})
+
+
+def documented() -> list[dict[str, Any]]:
+    """The objects that the documentation shows."""
+    text = (Path(__file__).parents[3] / "docs" / "resilience.md").read_text()
+    blocks = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)]
+    return [block for block in blocks if "ksproxyd" not in block]
+
+
+@pytest.mark.parametrize("value", documented())
+def test_what_the_documentation_shows_is_accepted(value: dict[str, Any]) -> None:
+    policy = parse_policy(value.get("spec"), value.get("metadata", {}).get("annotations"))
+    assert policy.problems == () and policy.condition() is not None
+
+
+def test_the_documentation_names_every_member() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "resilience.md").read_text()
+    for key in KEYS:
+        assert f"`{key}" in text or f"{key}:" in text, key
