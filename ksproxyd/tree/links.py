@@ -81,8 +81,9 @@ class LinkRewriter:
         With a rewriter the body's length is not known in advance. There is one for pages that are ``text/html``,
         complete, without a ``Location``, and in a content coding that can be undone.
         """
-        fields.items = [item for item in fields.items if not item[0].startswith(b"access-control-allow-")]
-        location = fields.get(b"location")  # Also refreshes the index of the fields.
+        for key in {key for key, _, _ in fields if key.startswith(b"access-control-allow-")}:
+            fields.remove(key)
+        location = fields.get(b"location")
         if location is not None:
             fields.replace(b"Location", self.location(location))
             return None

@@ -178,6 +178,7 @@ class TestResponse:
             access_control_allow_private_network="true",
             Access_Control_Expose_Headers="x",
         )
+        assert fields.get(b"access-control-allow-origin") == b"*"
         links().response("GET", 200, fields)
         assert [key for key, _, _ in fields] == [b"access-control-expose-headers"]
         assert fields.get(b"access-control-allow-origin") is None
