@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
+from ksproxyd import __version__
 from ksproxyd.chain import Chain, Step
 from ksproxyd.chain.audit import audit_step
 from ksproxyd.chain.authenticate import authenticate
@@ -40,15 +42,20 @@ from ksproxyd.server.limits import Limits, Timeouts
 from ksproxyd.server.listeners import Listeners
 from ksproxyd.server.server import Server
 from ksproxyd.settings import KsproxydSettings, Settings, diff
+from ksproxyd.state.kinds import API_SERVICES
 from ksproxyd.state.reflector import Timing
 from ksproxyd.state.state import State
 from ksproxyd.transport.wheel import Wheel
 from ksproxyd.tree import Tree
 from ksproxyd.tree.extensions import Extensions, Workshop
-from ksproxyd.tree.health import PING, Check, Health, healthz, livez
+from ksproxyd.tree.health import Health, healthz, informer_sync, kube_apiserver, livez, readyz, shutdown
 from ksproxyd.tree.kube_api import KubeAPI
 from ksproxyd.tree.member_cluster import MemberClusters
 from ksproxyd.tree.metrics import Metrics
+from ksproxyd.tree.openapi import OpenAPI, OpenAPINode
+from ksproxyd.tree.own_routes import ROUTES
+from ksproxyd.tree.reserved import reserved
+from ksproxyd.tree.routes import Routes
 from ksproxyd.tree.version import Version
 from ksproxyd.upstream.client import Client
 from ksproxyd.upstream.errors import UpstreamError
@@ -108,11 +115,13 @@ class Gateway:
         self.state: State | None = None
         self.extensions: Extensions | None = None
         self.members: MemberClusters | None = None
+        self.openapi: OpenAPI | None = None
         self.draining = False
         self._drained_from = 0.0
         self._monotonic = monotonic
         self._cors = Cors(ours.cors) if ours.cors.allowed_origins else None
         self._kube_api: KubeAPI | None = None
+        self._unsubscribe: Callable[[], None] | None = None
         self._version: Version | None = None
         self._handle: Any = None
         self._syncing: Deferred[None] | None = None
@@ -157,6 +166,18 @@ class Gateway:
             frozenset(ours.extensions.env_placeholders),
         )
         self.extensions = Extensions(self.tree, self.state, workshop, self.known, lambda kind, name: None)
+        self.openapi = OpenAPI(
+            self._reactor,
+            self.client,
+            self._in_thread,
+            self._random,
+            ROUTES,
+            __version__,
+            reserved,
+            join_path=ours.extensions.join_endpoint_path,
+        )
+        if ours.extensions.openapi:
+            self._unsubscribe = self.state.store(API_SERVICES).subscribe(self.openapi.apply, replay=True)
         self._mount(kube)
         chain = Chain(
             self.steps(authorizer),
@@ -173,6 +194,9 @@ class Gateway:
         self._schedule_refresh()
         self.notifier.ready(self._describe())
         self.notifier.start_watchdog()
+
+    def _in_thread(self, function: Callable[..., Any], /, *args: Any) -> Deferred[Any]:
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *args)
 
     def _authorizer(self) -> Authorizer:
         mode = self.settings.authorization.mode
@@ -237,9 +261,10 @@ class Gateway:
         assert self._version is not None
         tree.mount("/healthz", healthz(), subtree=True)
         tree.mount("/livez", livez(), subtree=True)
-        tree.mount("/readyz", ReadyNode(self), subtree=True)
+        tree.mount("/readyz", Readiness(self), subtree=True)
         tree.mount("/version", self._version)
         tree.mount("/kapis/version", self._version)
+        tree.mount("/ksproxyd/routes", Routes(tree))
         if self.settings.ksproxyd.metrics.enabled:
             tree.mount("/metrics", Metrics(self.metrics, self._reactor))
         self._kube_api = KubeAPI(
@@ -251,6 +276,9 @@ class Gateway:
         )
         tree.mount("/api", self._kube_api, subtree=True)
         tree.mount("/apis", self._kube_api, subtree=True)
+        assert self.openapi is not None
+        tree.mount("/openapi/v2", OpenAPINode(self.openapi, "v2", self._kube_api), subtree=True)
+        tree.mount("/openapi/v3", OpenAPINode(self.openapi, "v3", self._kube_api), subtree=True)
 
     def _expose(self) -> None:
         metrics, state = self.metrics, self.state
@@ -380,6 +408,10 @@ class Gateway:
                 waiting.cancel()
         await self.listeners.close()
         await self._drain()
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+        if self.openapi is not None:
+            self.openapi.stop()
         if self.extensions is not None:
             self.extensions.stop()
         if self.members is not None:
@@ -408,25 +440,30 @@ class Gateway:
                     self.log.warn("{cut} connections were cut: they outlasted the drain", cut=cut, error=error)
 
 
-class ReadyNode:
+class Readiness:
     """``/readyz``: the checks are made anew for each request, as kinds come and go."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
     def handle(self, exchange: Exchange) -> Any:
-        return Health("readyz", self._checks(), failing=503, reveal=True).handle(exchange)
+        return self._health().handle(exchange)
 
-    def _checks(self) -> list[Check]:
+    def _health(self) -> Health:
         gateway = self._gateway
-        checks = [PING, Check("shutdown", lambda: "the gateway is shutting down" if gateway.draining else None)]
-        if gateway.state is not None:
-            for ready in gateway.state.ready_checks():
-                checks.append(Check(ready.name, lambda ready=ready: (ready.ok, ready.text)))  # type: ignore[misc]
-        return checks
+        assert gateway.state is not None
+        watches = list(gateway.state.reflectors())
+        checks = [
+            shutdown(lambda: gateway.draining),
+            kube_apiserver(
+                lambda: min((watch.store.age() for watch in watches), default=float("inf")),
+                gateway.settings.ksproxyd.health.stale_after,
+            ),
+        ]
+        return readyz(checks + [informer_sync(watch) for watch in watches])
 
     def describe(self) -> str:
-        return f"readyz: {', '.join(check.name for check in self._checks())}"
+        return self._health().describe()
 
 
 class _Version(msgspec.Struct):
@@ -452,6 +489,7 @@ def limits(ours: KsproxydSettings) -> Limits:
         body_bytes=found.body_bytes,
         connections=found.connections,
         pipelined=found.pipelined,
+        drained_bytes=found.drained_bytes,
     )
 
 
@@ -463,6 +501,7 @@ def client_timeouts(ours: KsproxydSettings) -> Timeouts:
         idle=found.idle,
         body=found.body,
         write=found.write,
+        linger=found.linger,
         tls_handshake=found.tls_handshake,
     )
 
@@ -478,4 +517,5 @@ def upstream_timeouts(ours: KsproxydSettings) -> UpstreamTimeouts:
         stream_idle=found.stream_idle,
         tunnel_idle=found.tunnel_idle,
         expect_continue=found.expect_continue,
+        linger=found.tunnel_linger,
     )

@@ -11,8 +11,9 @@ from typing import Any
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
+from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from ksproxyd.gateway import Gateway, StartError
@@ -22,10 +23,9 @@ from ksproxyd.observe.notify import inherited_sockets
 from ksproxyd.server.certificates import CertificateError
 from ksproxyd.server.listeners import ListenError
 from ksproxyd.settings import Override, Settings, SettingsError, find_file, load_file, load_text
-from ksproxyd.standalone.service import Standalone, StandaloneError
 
 #: What a start can fail with that is one clear line by itself.
-EXPECTED = (StartError, AccessError, CertificateError, ListenError, StandaloneError)
+EXPECTED = (StartError, AccessError, CertificateError, ListenError)
 
 
 class Options(usage.Options):
@@ -37,12 +37,12 @@ class Options(usage.Options):
         ["check-config", None, "Check the configuration, say what is wrong with it, and exit."],
         ["standalone", None, "Run on an embedded Kubernetes API instead of a cluster."],
         ["demo", None, "Add a sample extension with its own backend (goes with --standalone)."],
-        ["allow-all", None, "Authorize every request (authorization.mode AlwaysAllow)."],
     ]
     optParameters = [
         ["config", "c", None, "Configuration file. Default: the first of the usual places that exists."],
         ["state-dir", None, None, "Directory for what outlives the process."],
         ["kube-listen", None, None, "Where the embedded Kubernetes API listens (an endpoint string)."],
+        ["authorization", None, None, "authorization.mode, instead of what the configuration says."],
         ["kubeconfig", None, None, "How to reach the cluster, instead of what the configuration says."],
     ]
 
@@ -66,8 +66,8 @@ class Options(usage.Options):
             put("ksproxyd.standalone.enabled", "true", "--standalone")
         if self["demo"]:
             put("ksproxyd.standalone.demo", "true", "--demo")
-        if self["allow-all"]:
-            put("authorization.mode", "AlwaysAllow", "--allow-all")
+        if self["authorization"]:
+            put("authorization.mode", self["authorization"], "--authorization")
         if self["state-dir"]:
             put("ksproxyd.stateDir", self["state-dir"], "--state-dir")
         if self["kube-listen"]:
@@ -112,13 +112,14 @@ class GatewayService(Service):
     """Runs one gateway for as long as the process lives. ``exit_code`` is what the process should end with."""
 
     log = Logger()
-    name = "ksproxyd"  # type: ignore[assignment]
+    name = "ksproxyd"
 
     def __init__(self, reactor: Any, options: Options, settings: Settings) -> None:
         self._reactor = reactor
         self._options = options
         self._settings = settings
         self.exit_code = 0
+        self._terminating = False
         self.output = LogOutput(
             sys.stderr.buffer.write,
             reactor,
@@ -127,8 +128,15 @@ class GatewayService(Service):
         )
         self.output.apply(settings.ksproxyd.logging)
         self.gateway: Gateway | None = None
-        self._standalone: Standalone | None = None
+        self._standalone: Any = None
         self._starting: Deferred[None] | None = None
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Joining the application: our output takes its log, unless ``twistd`` was told where to log."""
+        twistd = self._options.parent
+        if isinstance(parent, Componentized) and (twistd is None or (twistd["nodaemon"] and not twistd["logfile"])):
+            parent.setComponent(ILogObserver, self.output)
+        super().setServiceParent(parent)
 
     def startService(self) -> None:
         super().startService()
@@ -136,12 +144,17 @@ class GatewayService(Service):
 
     def _running(self) -> None:
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
+        # The reactor's own handler would end the process by the signal again, as if it had not ended in good order.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._reactor.callFromThread(self._terminate))
         self._starting = ensureDeferred(self._start())
         self._starting.addCallbacks(self._started, self._failed)
 
     async def _start(self) -> None:
         access = None
         if self._settings.ksproxyd.standalone.enabled:
+            from ksproxyd.standalone.service import Standalone
+
             self._standalone = Standalone(self._reactor, self._settings.ksproxyd)
             access = await self._standalone.start()
         self.gateway = Gateway(self._reactor, self._settings, self.output, os.environ)
@@ -167,12 +180,17 @@ class GatewayService(Service):
         self.exit_code = 1
         # twistd ends with 0 whatever happened; whoever started us must see that this was no success.
         atexit.register(self._exit)
-        self._reactor.stop()
+        self._terminate()
 
     def _exit(self) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(self.exit_code)
+
+    def _terminate(self) -> None:
+        if self._reactor.running and not self._terminating:
+            self._terminating = True
+            self._reactor.stop()
 
     def reload(self) -> None:
         """Read the configuration again and put it into use, if it is good; else say why and go on as before."""

@@ -251,7 +251,7 @@ class ReverseProxyObjects:
         guard = workshop.guard(name, policy, endpoint.target, lambda: self._changed(name))
         links = WrappedTransport(directives.strip_prefix, endpoint.target) if directives.wrap_transport else None
         on_answer = links.on_answer if links is not None else None
-        if policy.reject_redirects:
+        if directives.reject_forwarding_redirects:
             on_answer = RedirectRefusal(name, links).on_answer
         plan = Plan(
             f"ReverseProxy {name}",

@@ -1,0 +1,125 @@
+"""``ksproxyd``: run the gateway, and what one needs around it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+
+from ksproxyd import __version__
+
+USAGE = """\
+usage: ksproxyd <command> [options]
+
+  run [options]           run the gateway in the foreground (the options of `twistd ksproxyd`, see run --help)
+  check-config [FILE]     check a configuration file; every problem with its line
+      --print-config      print what it comes to, secrets hidden
+  routes [--url URL]      print the live resource tree of a running gateway
+  crds                    print the custom resource definitions, for kubectl apply -f -
+  version                 print the version
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command in ``argv``; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "run": run,
+        "check-config": check_config,
+        "routes": routes,
+        "crds": crds,
+        "version": version,
+    }
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return 0 if words else 2
+    command = commands.get(words[0])
+    if command is None:
+        print(f"ksproxyd: there is no command {words[0]!r}\n\n{USAGE}", end="", file=sys.stderr)
+        return 2
+    return command(words[1:])
+
+
+def run(words: list[str]) -> int:
+    """``twistd`` in the foreground with our options: no pid file, logging by our own output."""
+    from twisted.python.usage import UsageError
+    from twisted.scripts.twistd import ServerOptions, runApp
+
+    config = ServerOptions()
+    try:
+        config.parseOptions(["--nodaemon", "--pidfile=", "ksproxyd", *words])
+    except UsageError as error:
+        print(f"ksproxyd run: {error}", file=sys.stderr)
+        return 2
+    runApp(config)
+    return 0
+
+
+def check_config(words: list[str]) -> int:
+    """Load a file and say everything that is wrong with it."""
+    import os
+
+    from ksproxyd.settings import SettingsError, find_file, load_file, render
+
+    show = "--print-config" in words
+    names = [word for word in words if not word.startswith("-")]
+    unknown = [word for word in words if word.startswith("-") and word != "--print-config"]
+    if unknown or len(names) > 1:
+        print(USAGE, end="", file=sys.stderr)
+        return 2
+    path = names[0] if names else find_file()
+    if path is None:
+        print("ksproxyd: there is no configuration file; name one", file=sys.stderr)
+        return 1
+    try:
+        loaded = load_file(path, os.environ)
+    except SettingsError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return 1
+    for warning in loaded.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if show:
+        print(render(loaded.settings), end="")
+    else:
+        print(f"{path}: fine")
+    return 0
+
+
+def routes(words: list[str]) -> int:
+    """Ask a running gateway for its tree."""
+    url = "http://127.0.0.1:9090"
+    if len(words) == 2 and words[0] == "--url":
+        url = words[1]
+    elif words:
+        print(USAGE, end="", file=sys.stderr)
+        return 2
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/ksproxyd/routes", timeout=10) as answer:
+            found = json.load(answer)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        print(f"ksproxyd: {url} does not tell its routes: {error}", file=sys.stderr)
+        return 1
+    for route in found["routes"]:
+        print(f"{route['path']:<60} {route['node']}")
+    return 0
+
+
+def crds(words: list[str]) -> int:
+    """Print the custom resource definitions."""
+    from ksproxyd.manifests import crds as definitions
+
+    print(definitions(), end="")
+    return 0
+
+
+def version(words: list[str]) -> int:
+    """Print the version."""
+    print(f"ksproxyd {__version__}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
