@@ -1,0 +1,47 @@
+# ksproxyd: what one needs day to day. `make run` and `make test` are all a newcomer has to know.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STATE ?= state
+
+.PHONY: install run test test-kube lint bench clean
+
+install: $(VENV)/.installed
+
+# A plain path entry instead of an import hook: twistd finds plugins by looking through sys.path.
+$(VENV)/.installed: setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("ksproxyd needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e . --config-settings editable_mode=compat
+	touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test]' --config-settings editable_mode=compat
+	touch $@
+
+$(VENV)/.benched: $(VENV)/.installed
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[bench]' --config-settings editable_mode=compat
+	touch $@
+
+# Everybody may do everything here, which is why it listens on loopback only.
+run: install
+	$(BIN)/ksproxyd run --standalone --demo --authorization AlwaysAllow \
+		--listen tcp:9090:interface=127.0.0.1 --state-dir $(STATE)
+
+lint: $(VENV)/.tested
+	$(BIN)/ruff check .
+	$(BIN)/mypy ksproxyd
+
+test: lint
+	$(BIN)/python -m pytest tests --ignore=tests/kube -q
+
+# Against a real kube-apiserver and etcd: KUBEBUILDER_ASSETS, or built from Go modules (once, into a cache folder).
+test-kube: $(VENV)/.tested
+	$(BIN)/python -m pytest tests/kube -q -rs --timeout=900
+
+bench: $(VENV)/.benched
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .hypothesis
