@@ -16,8 +16,9 @@ QUERY_SAFE = PATH_SAFE | frozenset(b"?")
 
 _ESCAPE = re.compile(rb"(%[0-9A-Fa-f]{2})")
 _STRAY = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-_DECODED = {(a + b).encode(): bytes([int(a + b, 16)]) for a in hexdigits for b in hexdigits}
-_ENCODED = [b"%%%02X" % byte for byte in range(256)]
+#: The byte that two hexadecimal digits stand for.
+DECODED = {(a + b).encode(): bytes([int(a + b, 16)]) for a in hexdigits for b in hexdigits}
+_TABLES: dict[frozenset[int], list[bytes]] = {}
 
 
 def unquote(raw: bytes) -> bytes:
@@ -27,7 +28,7 @@ def unquote(raw: bytes) -> bytes:
     first, *rest = raw.split(b"%")
     pieces = [first]
     for piece in rest:
-        byte = _DECODED.get(piece[:2])
+        byte = DECODED.get(piece[:2])
         if byte is None:
             raise ValueError(f"invalid URL escape {'%' + piece[:2].decode('latin-1')!r}")
         pieces.append(byte)
@@ -41,10 +42,13 @@ def well_formed(raw: bytes) -> bool:
 
 
 def quote(text: bytes, safe: frozenset[int] = PATH_SAFE) -> bytes:
-    """``text`` with every byte outside ``safe`` as ``%XX``; a ``%`` too."""
+    """``text`` with every byte outside ``safe`` as ``%XX``; a ``%`` too, unless it is in ``safe``."""
     if safe.issuperset(text):
         return text
-    return b"".join(bytes((byte,)) if byte in safe else _ENCODED[byte] for byte in text)
+    table = _TABLES.get(safe)
+    if table is None:
+        table = _TABLES[safe] = [bytes((byte,)) if byte in safe else b"%%%02X" % byte for byte in range(256)]
+    return b"".join(map(table.__getitem__, text))
 
 
 def requote(raw: bytes, safe: frozenset[int] = PATH_SAFE) -> bytes:
