@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone, ProcessExitedAlready
-from twisted.internet.interfaces import IDelayedCall, IProcessTransport
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
@@ -67,7 +67,9 @@ class ExecCredential(msgspec.Struct, frozen=True):
 class Spawner(Protocol):
     """The part of a reactor that is needed here."""
 
-    def spawnProcess(self, *args: Any, **kwargs: Any) -> IProcessTransport: ...
+    def spawnProcess(
+        self, processProtocol: Any, executable: str, args: list[str], env: dict[str, str], /
+    ) -> Any: ...
 
     def callLater(self, delay: float, callable: Any, *args: Any, **kwargs: Any) -> IDelayedCall: ...
 

@@ -77,6 +77,9 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     missing_after: float = 60.0
 
 
+#: A server that sends bookmarks sends one in about so many seconds.
+BOOKMARKS = 60.0
+
 #: A watch that ends up to this many seconds before its time ended in its time.
 PUNCTUAL = 5.0
 
@@ -140,7 +143,8 @@ class Reflector:
         self._lost: float | None = None
         self._heard = client.clock.seconds()
         self._missing_since: float | None = None
-        self._bookmarks = False
+        #: Whether this server sends bookmarks. All do that we know of, so it is believed until a watch shows none.
+        self._bookmarks = True
         self._bookmarked = False
 
     def start(self) -> None:
@@ -302,7 +306,7 @@ class Reflector:
             # was quiet for long before it broke.
             quiet = kind != "answered" and now - self._heard >= self.timing.silence
             self._lost = self._heard if quiet or kind in ("silent", "timeout") else now
-        if kind == "silent" and not self._bookmarked:
+        if kind == "silent" and not self._bookmarked and self.timing.silence > BOOKMARKS:
             self._bookmarks = False
         if error.code == 401:
             self._client.access.refused()

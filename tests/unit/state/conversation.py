@@ -276,6 +276,17 @@ def waits(seconds: float) -> Row:
     return lambda talk: talk.clock.advance(seconds)
 
 
+def lasts(seconds: int) -> Row:
+    """The watch goes on for so long, without an event but with a sign of life a minute."""
+
+    def row(talk: Conversation) -> None:
+        for _ in range(seconds // 60):
+            talk.clock.advance(60)
+            current(talk).sink.data(b"\n")
+
+    return row
+
+
 def holds(**versions: int) -> Row:
     """The store has exactly these objects, at these versions."""
 

@@ -21,6 +21,7 @@ from conversation import (
     event,
     has_problem,
     holds,
+    lasts,
     opens,
     page,
     refusal,
@@ -152,7 +153,7 @@ def test_a_watch_that_ends_in_its_time_is_resumed_where_it_was() -> None:
 
 def test_a_watch_that_ends_early_is_resumed_after_the_version_was_compared() -> None:
     following().play(
-        waits(100),
+        waits(80),
         ends(),
         asks("version"),
         answers(page(version=5)),
@@ -264,7 +265,7 @@ def test_the_state_is_kept_during_an_outage() -> None:
 def test_an_expired_version_is_listed_at_once(way: str) -> None:
     expired = (answers(EXPIRED),) if way == "refused" else (opens(), sends(EXPIRED_EVENT))
     following().play(
-        waits(300),
+        lasts(300),
         ends(),
         asks("watch from 5"),
         *expired,
@@ -348,10 +349,8 @@ def test_a_list_without_changes_disturbs_nobody() -> None:
     assert talk.reflector.store.get(("", "a")) is before
 
 
-def test_a_silent_watch_is_cut_once_the_server_is_known_to_send_bookmarks() -> None:
+def test_a_silent_watch_is_cut() -> None:
     following().play(
-        waits(200),
-        cut(False),
         sends(bookmark(6)),
         waits(89),
         cut(False),
@@ -366,17 +365,52 @@ def test_a_silent_watch_is_cut_once_the_server_is_known_to_send_bookmarks() -> N
         opens(),
         has_problem(""),
         saw(),
-        # It is still expected to send bookmarks ...
-        waits(91),
+    )
+
+
+#: The first watch had no bookmark and was cut; the second is open.
+WITHOUT_BOOKMARKS: tuple[Row, ...] = (
+    waits(91),
+    cut(),
+    waits(1),
+    asks("list"),
+    answers(page(A1, B2, version=6)),
+    asks("watch from 6"),
+    opens(),
+)
+
+
+def test_a_server_without_bookmarks_may_be_silent_until_it_sends_one() -> None:
+    following().play(
+        *WITHOUT_BOOKMARKS,
+        waits(200),
+        cut(False),
+        sends(bookmark(7)),
+        waits(89),
+        cut(False),
+        waits(2),
         cut(),
         waits(1),
         asks("list"),
-        answers(page(A1, B2, version=6)),
-        asks("watch from 6"),
-        opens(),
-        # ... but not when it sent none for a whole watch.
-        waits(200),
-        cut(False),
+    )
+
+
+def test_a_silence_too_short_for_bookmarks_says_nothing_about_them() -> None:
+    following(silence=15).play(
+        *(
+            row
+            for _ in range(3)
+            for row in (
+                waits(16),
+                cut(),
+                waits(1),
+                asks("list"),
+                answers(page(A1, B2, version=6)),
+                asks("watch from 6"),
+                opens(),
+            )
+        ),
+        saw(),
     )
 
 
@@ -389,12 +423,14 @@ def test_bytes_keep_a_watch_alive() -> None:
 
 
 def test_a_watch_that_outlives_its_time_is_cut() -> None:
-    following().play(waits(329), cut(False), waits(2), cut(), has_problem("did not end"), waits(1), asks("list"))
+    following().play(
+        *WITHOUT_BOOKMARKS, waits(329), cut(False), waits(2), cut(), has_problem("did not end"), waits(1), asks("list")
+    )
 
 
 def test_a_watch_without_a_head_is_given_up() -> None:
     following().play(
-        waits(300),
+        lasts(300),
         ends(),
         asks("watch from 5"),
         waits(29),
@@ -408,7 +444,7 @@ def test_a_watch_without_a_head_is_given_up() -> None:
 
 
 def test_a_connection_that_was_quiet_for_long_before_it_broke_may_have_been_lost_for_long() -> None:
-    following().play(waits(100), breaks(), waits(0.5), asks("list"))
+    following().play(*WITHOUT_BOOKMARKS, waits(100), breaks(), waits(0.5), asks("list"))
 
 
 GARBAGE = [
@@ -504,7 +540,7 @@ def test_a_version_that_the_server_does_not_know_yet_is_listed() -> None:
     message = "Timeout: Too large resource version: 5, current: 3"
     too_large = refusal(504, "Timeout", message, causes=[{"reason": "ResourceVersionTooLarge"}])
     following().play(
-        waits(300),
+        lasts(300),
         ends(),
         asks("watch from 5"),
         answers(too_large),
@@ -541,7 +577,7 @@ def test_without_rights_it_is_not_synced_and_tried_again(code: int, reason: str)
 
 def test_rights_lost_keep_the_last_state() -> None:
     following().play(
-        waits(300),
+        lasts(300),
         ends(),
         asks("watch from 5"),
         answers(refusal(403, "Forbidden", "no longer")),
@@ -606,7 +642,7 @@ def test_a_kind_that_vanishes_keeps_its_objects_for_a_while() -> None:
     gone = refusal(404, "NotFound", "not found")
     talk.play(
         *FOLLOWING,
-        waits(300),
+        lasts(300),
         ends(),
         asks("watch from 5"),
         answers(gone),
@@ -664,7 +700,7 @@ def test_waits_are_jittered() -> None:
 
 def test_the_server_decides_how_long_to_wait_at_least() -> None:
     following().play(
-        waits(300),
+        lasts(300),
         ends(),
         asks("watch from 5"),
         answers(refusal(429, "TooManyRequests", "slow down", retry_after=7)),
