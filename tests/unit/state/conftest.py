@@ -1,0 +1,11 @@
+"""Lets the tests here import the modules beside them, however pytest imports the tests themselves."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = str(Path(__file__).parent)
+
+if HERE not in sys.path:
+    sys.path.insert(0, HERE)
