@@ -31,6 +31,7 @@ from ksproxyd.kube.client import KubeClient
 from ksproxyd.kube.errors import KubeError
 from ksproxyd.observe.access import AccessLog
 from ksproxyd.observe.build import BuildInfo
+from ksproxyd.observe.guards import GuardMetrics
 from ksproxyd.observe.known import KnownResources
 from ksproxyd.observe.lag import ReactorLag
 from ksproxyd.observe.logging import LogOutput
@@ -162,8 +163,11 @@ class Gateway:
             self.metrics.upstreams,
             self._reactor,
             self._random,
+            self._in_thread,
             ours.extensions.join_endpoint_path,
             frozenset(ours.extensions.env_placeholders),
+            ours.extensions.probe_interval,
+            ours.timeouts.probe,
         )
         self.extensions = Extensions(self.tree, self.state, workshop, self.known, lambda kind, name: None)
         self.openapi = OpenAPI(
@@ -289,6 +293,9 @@ class Gateway:
         metrics.add_proxy(self.proxy)
         metrics.add_servers(lambda: self.listeners.servers)
         metrics.add_log(lambda: self._output.lost)
+        assert self.extensions is not None
+        for name, kind, text, read in GuardMetrics(self.extensions.guards).families():
+            metrics.add(name, kind, text, read)
 
     async def _listen(self, sockets: list[InheritedSocket]) -> None:
         configured = self.settings.ksproxyd.listeners

@@ -11,8 +11,8 @@ MOST_RESOURCES = 200
 class KnownResources:
     """Group versions that exist, and the resources that were asked for in them.
 
-    What exists comes from discovery and from APIServices; a made-up group never becomes a label, and made-up resources of
-    a real group only up to a bound.
+    What exists comes from discovery and from APIServices; a made-up group never becomes a label, and made-up
+    resources of a real group only up to a bound.
     """
 
     def __init__(self) -> None:

@@ -216,7 +216,7 @@ class ExtensionsSettings(Section):
         True, "Whether the OpenAPI documents of extensions are merged into `/openapi/v2` and `/openapi/v3`."
     )
     probe_interval: Annotated[Duration, seconds(1)] = setting(
-        30.0, "Interval of health probes for objects that ask for probes without naming one."
+        10.0, "Interval of health probes for objects that ask for probes without naming one."
     )
     join_endpoint_path: Flag = setting(
         False, "Whether the path of an endpoint's URL is put in front of the request's path."

@@ -6,23 +6,25 @@ that cannot be used is logged once and answers 503; it never stands in another's
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.logger import Logger
 
 from ksproxyd.observe.cells import Upstreams
 from ksproxyd.observe.known import KnownResources
-from ksproxyd.state.kinds import API_SERVICES, REVERSE_PROXIES
+from ksproxyd.state.kinds import API_SERVICES, JS_BUNDLES, REVERSE_PROXIES
 from ksproxyd.state.state import State
 from ksproxyd.state.store import Object
 from ksproxyd.state.validation import CONSOLE, PROXY_TARGET, field, name_of, precedence
 from ksproxyd.tree import Tree
 from ksproxyd.tree.api_service import APIServiceNode
+from ksproxyd.tree.bundle_index import BundleIndex
 from ksproxyd.tree.directives import compile_directives
 from ksproxyd.tree.endpoint import Endpoint, EndpointError, resolve
 from ksproxyd.tree.policy import Policy, parse_policy
 from ksproxyd.tree.redirect import Redirect
+from ksproxyd.tree.representation import InThread
 from ksproxyd.tree.reserved import reserved
 from ksproxyd.tree.reverse_proxy import RedirectRefusal, ReverseProxies, ReverseProxyNode
 from ksproxyd.tree.wrapped import WrappedTransport
@@ -47,8 +49,11 @@ class Workshop:
         upstreams: Upstreams,
         clock: Any,
         random: Callable[[], float],
+        in_thread: InThread,
         join_path: bool,
         env_placeholders: frozenset[str],
+        probe_interval: float,
+        probe_timeout: float,
     ) -> None:
         self.proxy = proxy
         self.pools = pools
@@ -56,13 +61,33 @@ class Workshop:
         self.upstreams = upstreams
         self.clock = clock
         self.random = random
+        self.in_thread = in_thread
         self.join_path = join_path
         self.env_placeholders = env_placeholders
+        self.probe_interval = probe_interval
+        self.probe_timeout = probe_timeout
 
-    def guard(self, name: str, policy: Policy, target: Target, changed: Callable[[], object]) -> Guard | None:
-        """The guard that ``policy`` asks for, started; None if it asks for none."""
+    def policy(self, value: Object) -> tuple[Policy, list[str]]:
+        """What the object configures beyond the original, and what is wrong with that."""
+        policy = parse_policy(
+            field(value, "spec"),
+            field(value, "metadata", "annotations"),
+            interval=self.probe_interval,
+            timeout=self.probe_timeout,
+        )
+        return policy, list(policy.problems)
+
+    def guard(
+        self, name: str, policy: Policy, target: Target, old: Guard | None, changed: Callable[[], object]
+    ) -> Guard | None:
+        """The guard that ``policy`` asks for, started; None if it asks for none.
+
+        ``old`` goes on where it fits: what it has learnt of the upstream must not be lost by an edit elsewhere.
+        """
         if not policy.protection:
             return None
+        if old is not None and old.fits(name, policy.protection, target):
+            return old
         guard = Guard(name, policy.protection, target, self.client, self.clock, self.random, changed)
         guard.start()
         return guard
@@ -77,9 +102,9 @@ class Mounted:
         self.guard = guard
         self.problems: list[str] = []
 
-    def close(self) -> None:
-        """The object is gone or replaced: idle connections are closed, streams live to their end."""
-        if self.guard is not None:
+    def close(self, heir: Mounted | None = None) -> None:
+        """The object is gone, or ``heir`` serves it now: idle connections are closed, streams live to their end."""
+        if self.guard is not None and (heir is None or heir.guard is not self.guard):
             self.guard.stop()
         if self._target is not None:
             self._workshop.pools.release(self._target)
@@ -102,11 +127,17 @@ class APIServices:
         """An APIService came, changed or went."""
         before = _claim(old)
         after = _claim(new)
+        if before is not None and before == after and _same(old, new) and new is not None:
+            self._claims.get(before, {})[name_of(new)] = new
+            serving = self._serving.get(before)
+            if serving is not None and serving[0] is old:
+                self._serving[before] = (new, serving[1])
+            return
         if old is not None and before is not None:
-            claims = self._claims[before]
+            claims = self._claims.get(before, {})
             claims.pop(name_of(old), None)
             if not claims:
-                del self._claims[before]
+                self._claims.pop(before, None)
         if new is not None and after is not None:
             if reserved(*after):
                 self.log.warn(
@@ -146,19 +177,19 @@ class APIServices:
                 self._known.remove(*claim)
                 serving[1].close()
             return
-        node, mounted = self._build(winner)
+        node, mounted = self._build(winner, serving[1].guard if serving is not None else None)
         self._tree.mount(_path(claim), node, subtree=True)
         self._known.add(*claim)
         self._serving[claim] = (winner, mounted)
         # The new one holds the pool before the old one lets go of it: the same target keeps its connections.
         if serving is not None:
-            serving[1].close()
+            serving[1].close(mounted)
 
-    def _build(self, value: Object) -> tuple[APIServiceNode, Mounted]:
+    def _build(self, value: Object, old: Guard | None) -> tuple[APIServiceNode, Mounted]:
         name = name_of(value)
         workshop = self._workshop
         spec = field(value, "spec")
-        policy, problems = _policy(value)
+        policy, problems = workshop.policy(value)
         redirect = Redirect(policy.redirect, _path(_claim(value) or ("", ""))) if policy.redirect else None
         endpoint, problem = _endpoint(spec, workshop.join_path)
         if problem:
@@ -169,7 +200,7 @@ class APIServices:
             mounted = Mounted(workshop, None, None)
             mounted.problems = problems
             return APIServiceNode(name, workshop.proxy, None, None, None), mounted
-        guard = workshop.guard(name, policy, endpoint.target, lambda: self._changed(name))
+        guard = workshop.guard(name, policy, endpoint.target, old, lambda: self._changed(name))
         plan = Plan(
             f"APIService {name}",
             workshop.pools.hold(endpoint.target),
@@ -180,6 +211,10 @@ class APIServices:
         mounted = Mounted(workshop, endpoint.target, guard)
         mounted.problems = problems
         return APIServiceNode(name, workshop.proxy, plan, endpoint, redirect), mounted
+
+    def mounted(self) -> Iterator[Mounted]:
+        """What every served object holds."""
+        return (mounted for _, mounted in self._serving.values())
 
     def stop(self) -> None:
         """Stop probing."""
@@ -201,23 +236,25 @@ class ReverseProxyObjects:
 
     def apply(self, old: Object | None, new: Object | None) -> None:
         """A ReverseProxy came, changed or went."""
+        if old is not None and new is not None and _same(old, new):
+            return
         name = name_of(new or old or {})
         gone = self._mounted.pop(name, None)
         if gone is not None:
             self.node.table.remove(name)
         if new is not None:
-            self._mount(name, new)
+            self._mount(name, new, gone.guard if gone is not None else None)
         elif gone is not None:
             self._workshop.upstreams.forget("reverseproxy", name)
         if gone is not None:
-            gone.close()
+            gone.close(self._mounted.get(name))
 
     def guard(self, name: str) -> Guard | None:
         """The guard of the ReverseProxy ``name``, if it has one."""
         mounted = self._mounted.get(name)
         return mounted.guard if mounted is not None else None
 
-    def _mount(self, name: str, value: Object) -> None:
+    def _mount(self, name: str, value: Object, old: Guard | None) -> None:
         if field(value, "metadata", "labels", PROXY_TARGET) == CONSOLE:
             return
         method = field(value, "spec", "matcher", "method")
@@ -228,14 +265,21 @@ class ReverseProxyObjects:
                 name=name,
             )
             return
-        node, mounted = self._build(name, value, path)
+        node, mounted = self._build(name, value, path, old)
         created = field(value, "metadata", "creationTimestamp")
-        self.node.table.add(name, method, path, node, created if isinstance(created, str) else "", name)
-        self._mounted[name] = mounted
+        try:
+            self.node.table.add(name, method, path, node, created if isinstance(created, str) else "", name)
+        except ValueError as error:
+            self.log.warn("ReverseProxy {name} is ignored: {error}", name=name, error=error)
+            mounted.close()
+        else:
+            self._mounted[name] = mounted
 
-    def _build(self, name: str, value: Object, path: str) -> tuple[ReverseProxyNode, Mounted]:
+    def _build(
+        self, name: str, value: Object, path: str, old: Guard | None
+    ) -> tuple[ReverseProxyNode, Mounted]:
         workshop = self._workshop
-        policy, problems = _policy(value)
+        policy, problems = workshop.policy(value)
         directives = compile_directives(field(value, "spec", "directives"), workshop.env_placeholders)
         problems += directives.problems
         endpoint, problem = _endpoint(field(value, "spec", "upstream"), workshop.join_path)
@@ -248,7 +292,7 @@ class ReverseProxyObjects:
             mounted = Mounted(workshop, None, None)
             mounted.problems = problems
             return ReverseProxyNode(name, workshop.proxy, None, None, directives, redirect), mounted
-        guard = workshop.guard(name, policy, endpoint.target, lambda: self._changed(name))
+        guard = workshop.guard(name, policy, endpoint.target, old, lambda: self._changed(name))
         links = WrappedTransport(directives.strip_prefix, endpoint.target) if directives.wrap_transport else None
         on_answer = links.on_answer if links is not None else None
         if directives.reject_forwarding_redirects:
@@ -268,6 +312,10 @@ class ReverseProxyObjects:
         mounted.problems = problems
         return ReverseProxyNode(name, workshop.proxy, plan, endpoint, directives, redirect), mounted
 
+    def mounted(self) -> Iterator[Mounted]:
+        """What every served object holds."""
+        return iter(self._mounted.values())
+
     def stop(self) -> None:
         """Stop probing."""
         for mounted in self._mounted.values():
@@ -283,11 +331,30 @@ class Extensions:
     ) -> None:
         self.api_services = APIServices(tree, workshop, known, lambda name: changed("APIService", name))
         self.reverse_proxies = ReverseProxyObjects(workshop, lambda name: changed("ReverseProxy", name))
+        self.bundles = BundleIndex(
+            tree,
+            state.references,
+            workshop.pools,
+            workshop.proxy,
+            workshop.in_thread,
+            workshop.clock,
+            changed=lambda name: changed("JSBundle", name),
+        )
         tree.mount_prefix("/proxy", self.reverse_proxies.node)
         self._unsubscribe = [
             state.store(API_SERVICES).subscribe(self.api_services.apply, replay=True),
             state.store(REVERSE_PROXIES).subscribe(self.reverse_proxies.apply, replay=True),
+            state.store(JS_BUNDLES).subscribe(self.bundles.apply, replay=True),
         ]
+
+    def guards(self) -> Iterator[tuple[str, Guard]]:
+        """Every guard with the kind of its object."""
+        for mounted in self.api_services.mounted():
+            if mounted.guard is not None:
+                yield "apiservice", mounted.guard
+        for mounted in self.reverse_proxies.mounted():
+            if mounted.guard is not None:
+                yield "reverseproxy", mounted.guard
 
     def stop(self) -> None:
         """Follow no longer; what is mounted stays and goes on serving what is in flight."""
@@ -295,6 +362,12 @@ class Extensions:
             unsubscribe()
         self.api_services.stop()
         self.reverse_proxies.stop()
+
+
+def _same(old: Object | None, new: Object | None) -> bool:
+    """Whether nothing that serving depends on has changed; conditions are written by ourselves, and often."""
+    paths = (("spec",), ("status", "state"), ("metadata", "labels"), ("metadata", "annotations"))
+    return all(field(old, *path) == field(new, *path) for path in paths)
 
 
 def _claim(value: Object | None) -> tuple[str, str] | None:
@@ -310,11 +383,6 @@ def _claim(value: Object | None) -> tuple[str, str] | None:
 def _path(claim: tuple[str, str]) -> str:
     group, version = claim
     return f"/kapis/{group}/{version}" if group else f"/kapi/{version}"
-
-
-def _policy(value: Object) -> tuple[Policy, list[str]]:
-    policy = parse_policy(field(value, "spec"), field(value, "metadata", "annotations"))
-    return policy, list(policy.problems)
 
 
 def _endpoint(spec: Any, join_path: bool) -> tuple[Endpoint | None, str]:
