@@ -341,3 +341,29 @@ def same(have: object, wanted: object, what: str) -> None:
 def current(talk: Conversation) -> Question:
     assert talk.question is not None, "nothing was asked yet"
     return talk.question
+
+
+# How most conversations begin.
+
+A1 = widget("a", 1)
+B2 = widget("b", 2)
+
+#: Listed and following from version 5, holding a@1 and b@2.
+FOLLOWING: tuple[Row, ...] = (
+    asks("list"),
+    synced(False),
+    answers(page(A1, B2, version=5)),
+    asks("watch from 5"),
+    opens(),
+    synced(),
+    holds(a=1, b=2),
+    saw("+a@1", "+b@2"),
+    has_problem(""),
+)
+
+
+def following(**timing: float) -> Conversation:
+    talk = Conversation(**timing)
+    talk.follow()
+    talk.play(*FOLLOWING)
+    return talk

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 from conversation import (
+    A1,
+    B2,
     EXPIRED,
     EXPIRED_EVENT,
-    OPTIONAL_WIDGETS,
-    WIDGETS,
-    Answer,
+    FOLLOWING,
     Conversation,
-    Row,
     answers,
     asks,
     asks_nothing,
@@ -19,6 +18,7 @@ from conversation import (
     cut,
     ends,
     event,
+    following,
     has_problem,
     holds,
     lasts,
@@ -33,30 +33,7 @@ from conversation import (
 )
 
 from ksproxyd.kube.watch import EVENT_LIMIT
-from ksproxyd.model.message import Fields
-
-A1 = widget("a", 1)
-B2 = widget("b", 2)
-
-#: Listed and following from version 5, holding a@1 and b@2.
-FOLLOWING: tuple[Row, ...] = (
-    asks("list"),
-    synced(False),
-    answers(page(A1, B2, version=5)),
-    asks("watch from 5"),
-    opens(),
-    synced(),
-    holds(a=1, b=2),
-    saw("+a@1", "+b@2"),
-    has_problem(""),
-)
-
-
-def following(**timing: float) -> Conversation:
-    talk = Conversation(**timing)
-    talk.follow()
-    talk.play(*FOLLOWING)
-    return talk
+from ksproxyd.state.kinds import SECRETS
 
 
 def test_pages_are_followed_to_the_last() -> None:
@@ -131,136 +108,6 @@ def test_events_in_pieces(size: int) -> None:
     )
 
 
-def test_a_watch_that_ends_in_its_time_is_resumed_where_it_was() -> None:
-    following().play(
-        sends(event("MODIFIED", widget("a", 6)), bookmark(40)),
-        waits(60),
-        sends(bookmark(41)),
-        waits(60),
-        sends(bookmark(42)),
-        waits(60),
-        sends(bookmark(43)),
-        waits(60),
-        sends(bookmark(44)),
-        waits(60),
-        ends(),
-        asks("watch from 44"),
-        opens(),
-        holds(a=6, b=2),
-        has_problem(""),
-    )
-
-
-def test_a_watch_that_ends_early_is_resumed_after_the_version_was_compared() -> None:
-    following().play(
-        waits(80),
-        ends(),
-        asks("version"),
-        answers(page(version=5)),
-        asks("watch from 5"),
-        opens(),
-        has_problem(""),
-    )
-
-
-def test_a_lost_connection_is_resumed_after_the_version_was_compared() -> None:
-    following().play(
-        waits(80),
-        breaks(),
-        has_problem("the connection was lost"),
-        asks_nothing(),
-        waits(0.5),
-        asks("version"),
-        answers(page(version=77)),
-        asks("watch from 5"),
-        opens(),
-        has_problem(""),
-        sends(event("MODIFIED", widget("a", 60))),
-        saw("a@1>a@60"),
-    )
-
-
-def test_a_server_that_went_backwards_is_listed() -> None:
-    following().play(
-        waits(80),
-        breaks(),
-        waits(0.5),
-        asks("version"),
-        answers(page(version=3)),
-        has_problem("went back from resource version 5 to 3"),
-        waits(1),
-        asks("list"),
-        answers(page(A1, version=3)),
-        asks("watch from 3"),
-        opens(),
-        holds(a=1),
-        saw("-b@2"),
-    )
-
-
-def test_an_event_older_than_the_one_before_is_a_server_that_went_backwards() -> None:
-    following().play(
-        sends(event("MODIFIED", widget("a", 9)), event("MODIFIED", widget("b", 8))),
-        saw("a@1>a@9"),
-        cut(),
-        asks("list"),
-        answers(page(A1, widget("b", 8), version=8)),
-        asks("watch from 8"),
-        saw("a@9>a@1", "b@2>b@8"),
-    )
-
-
-def test_a_bookmark_older_than_the_last_event_is_a_server_that_went_backwards() -> None:
-    following().play(sends(bookmark(4)), cut(), asks("list"))
-
-
-def test_contents_of_an_old_version_are_compared_too() -> None:
-    """After a restore another object may have the version of one that is known."""
-    other = widget("a", 1, labels={"from": "the backup"})
-    following().play(
-        sends(bookmark(4)),
-        asks("list"),
-        answers(page(other, B2, version=4)),
-        saw("a@1>a@1"),
-        asks("watch from 4"),
-    )
-
-
-def test_long_away_means_list_even_when_the_version_looks_right() -> None:
-    following().play(
-        waits(80),
-        breaks(),
-        waits(0.5),
-        asks("version"),
-        breaks("connect", "connection refused"),
-        has_problem("connection refused"),
-        waits(1),
-        asks("version"),
-        waits(10),
-        breaks("timeout", "no answer"),
-        waits(2),
-        asks("list"),
-        answers(page(widget("a", 90), version=90)),
-        asks("watch from 90"),
-        opens(),
-        has_problem(""),
-        saw("a@1>a@90", "-b@2"),
-    )
-
-
-def test_the_state_is_kept_during_an_outage() -> None:
-    talk = following()
-    talk.play(waits(60), breaks())
-    for _ in range(20):
-        talk.clock.advance(31)
-        while talk.asked:
-            talk.question = talk.asked.pop()
-            talk.play(breaks("connect", "connection refused"))
-        talk.play(holds(a=1, b=2), synced(), saw())
-    assert talk.reflector.store.age() > 600
-    assert "stale: connection refused" in talk.reflector.status()
-
-
 @pytest.mark.parametrize("way", ["refused", "event"])
 def test_an_expired_version_is_listed_at_once(way: str) -> None:
     expired = (answers(EXPIRED),) if way == "refused" else (opens(), sends(EXPIRED_EVENT))
@@ -327,124 +174,11 @@ def test_expiry_again_and_again_is_not_a_tight_loop() -> None:
     talk.play(holds(a=1), synced())
 
 
-def test_an_outage_ends_with_the_deletions_that_were_missed() -> None:
-    following().play(
-        breaks(),
-        waits(0.5),
-        asks("version"),
-        waits(12),
-        breaks(),
-        waits(1),
-        asks("list"),
-        answers(page(widget("c", 20), version=20)),
-        saw("+c@20", "-a@1", "-b@2"),
-        asks("watch from 20"),
-    )
-
-
 def test_a_list_without_changes_disturbs_nobody() -> None:
     talk = following()
     before = talk.reflector.store.get(("", "a"))
     talk.play(sends(EXPIRED_EVENT), asks("list"), answers(page(A1, B2, version=9)), asks("watch from 9"), saw())
     assert talk.reflector.store.get(("", "a")) is before
-
-
-def test_a_silent_watch_is_cut() -> None:
-    following().play(
-        sends(bookmark(6)),
-        waits(89),
-        cut(False),
-        waits(2),
-        cut(),
-        has_problem("silent for 90 s"),
-        waits(0.5),
-        # It may have been dead for all that time, long enough for a restore.
-        asks("list"),
-        answers(page(A1, B2, version=6)),
-        asks("watch from 6"),
-        opens(),
-        has_problem(""),
-        saw(),
-    )
-
-
-#: The first watch had no bookmark and was cut; the second is open.
-WITHOUT_BOOKMARKS: tuple[Row, ...] = (
-    waits(91),
-    cut(),
-    waits(1),
-    asks("list"),
-    answers(page(A1, B2, version=6)),
-    asks("watch from 6"),
-    opens(),
-)
-
-
-def test_a_server_without_bookmarks_may_be_silent_until_it_sends_one() -> None:
-    following().play(
-        *WITHOUT_BOOKMARKS,
-        waits(200),
-        cut(False),
-        sends(bookmark(7)),
-        waits(89),
-        cut(False),
-        waits(2),
-        cut(),
-        waits(1),
-        asks("list"),
-    )
-
-
-def test_a_silence_too_short_for_bookmarks_says_nothing_about_them() -> None:
-    following(silence=15).play(
-        *(
-            row
-            for _ in range(3)
-            for row in (
-                waits(16),
-                cut(),
-                waits(1),
-                asks("list"),
-                answers(page(A1, B2, version=6)),
-                asks("watch from 6"),
-                opens(),
-            )
-        ),
-        saw(),
-    )
-
-
-def test_bytes_keep_a_watch_alive() -> None:
-    following().play(
-        sends(bookmark(6)),
-        *(row for _ in range(3) for row in (waits(80), sends(b"\n"))),
-        cut(False),
-    )
-
-
-def test_a_watch_that_outlives_its_time_is_cut() -> None:
-    following().play(
-        *WITHOUT_BOOKMARKS, waits(329), cut(False), waits(2), cut(), has_problem("did not end"), waits(1), asks("list")
-    )
-
-
-def test_a_watch_without_a_head_is_given_up() -> None:
-    following().play(
-        lasts(300),
-        ends(),
-        asks("watch from 5"),
-        waits(29),
-        cut(False),
-        waits(2),
-        cut(),
-        has_problem("no answer to a watch within 30 s"),
-        waits(1),
-        asks("list"),
-    )
-
-
-def test_a_connection_that_was_quiet_for_long_before_it_broke_may_have_been_lost_for_long() -> None:
-    following().play(*WITHOUT_BOOKMARKS, waits(100), breaks(), waits(0.5), asks("list"))
 
 
 GARBAGE = [
@@ -509,33 +243,6 @@ def test_an_object_without_a_name_hides_no_other(bad: dict[str, object]) -> None
     )
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        Answer(200, Fields(), b"<html>login</html>"),
-        Answer(200, Fields(), b"[]"),
-        Answer(200, Fields(), b'{"metadata":{"resourceVersion":"1"},"items":[5]}'),
-        Answer(502, Fields(), b"bad gateway"),
-        refusal(500, "InternalError", "etcd is away"),
-    ],
-    ids=lambda answer: repr(answer.body[:20]),
-)
-def test_a_list_that_is_none_is_tried_again(answer: Answer) -> None:
-    talk = Conversation()
-    talk.follow()
-    talk.play(
-        asks("list"),
-        answers(answer),
-        synced(False),
-        asks_nothing(),
-        waits(0.5),
-        asks("list"),
-        answers(page(A1, version=5)),
-        synced(),
-        asks("watch from 5"),
-    )
-
-
 def test_a_version_that_the_server_does_not_know_yet_is_listed() -> None:
     message = "Timeout: Too large resource version: 5, current: 3"
     too_large = refusal(504, "Timeout", message, causes=[{"reason": "ResourceVersionTooLarge"}])
@@ -550,183 +257,6 @@ def test_a_version_that_the_server_does_not_know_yet_is_listed() -> None:
         asks("watch from 3"),
         saw("-b@2"),
     )
-
-
-@pytest.mark.parametrize(("code", "reason"), [(401, "Unauthorized"), (403, "Forbidden")])
-def test_without_rights_it_is_not_synced_and_tried_again(code: int, reason: str) -> None:
-    talk = Conversation()
-    talk.follow()
-    talk.play(
-        asks("list"),
-        answers(refusal(code, reason, "no")),
-        synced(False),
-        has_problem(f"{code} {reason}: no"),
-        waits(0.5),
-        asks("list"),
-        answers(refusal(code, reason, "no")),
-        waits(1),
-        asks("list"),
-        answers(page(A1, version=5)),
-        synced(),
-        asks("watch from 5"),
-        opens(),
-        has_problem(""),
-    )
-    assert (talk.access.refusals > 0) == (code == 401)
-
-
-def test_rights_lost_keep_the_last_state() -> None:
-    following().play(
-        lasts(300),
-        ends(),
-        asks("watch from 5"),
-        answers(refusal(403, "Forbidden", "no longer")),
-        holds(a=1, b=2),
-        synced(),
-        has_problem("no longer"),
-        waits(0.5),
-        asks("version"),
-        answers(refusal(403, "Forbidden", "no longer")),
-        waits(1),
-        asks("version"),
-        answers(page(version=5)),
-        asks("watch from 5"),
-        opens(),
-        has_problem(""),
-        saw(),
-    )
-
-
-def test_a_kind_that_the_cluster_does_not_serve_is_empty_and_synced() -> None:
-    talk = Conversation()
-    reflector = talk.follow(OPTIONAL_WIDGETS)
-    talk.play(
-        asks("list"),
-        answers(Answer(404, Fields(), b"404 page not found\n")),
-        synced(),
-        holds(),
-        has_problem(""),
-        waits(29),
-        asks_nothing(),
-        waits(1),
-        asks("list"),
-        answers(refusal(404, "NotFound")),
-        waits(30),
-        asks("list"),
-        answers(page(A1, version=5)),
-        holds(a=1),
-        asks("watch from 5"),
-    )
-    assert not reflector.missing
-
-
-def test_a_missing_kind_is_said_in_the_status() -> None:
-    talk = Conversation()
-    reflector = talk.follow(OPTIONAL_WIDGETS)
-    talk.play(asks("list"), answers(refusal(404, "NotFound")))
-    assert reflector.missing
-    assert reflector.status() == "not served by the cluster, looked for every 30 s"
-
-
-def test_a_kind_that_must_be_there_is_not_synced_without() -> None:
-    talk = Conversation()
-    talk.follow(WIDGETS)
-    missing = refusal(404, "NotFound")
-    talk.play(asks("list"), answers(missing), synced(False), has_problem("404"), waits(1), asks("list"))
-
-
-def test_a_kind_that_vanishes_keeps_its_objects_for_a_while() -> None:
-    """An API server that starts may answer 404 for a kind it will serve in a moment."""
-    talk = Conversation()
-    talk.follow(OPTIONAL_WIDGETS)
-    gone = refusal(404, "NotFound", "not found")
-    talk.play(
-        *FOLLOWING,
-        lasts(300),
-        ends(),
-        asks("watch from 5"),
-        answers(gone),
-        waits(0.5),
-        asks("list"),
-        answers(gone),
-        holds(a=1, b=2),
-        has_problem("not found"),
-        waits(59),
-        asks("list"),
-        answers(gone),
-        holds(a=1, b=2),
-        waits(2),
-        asks("list"),
-        answers(gone),
-        holds(),
-        saw("-a@1", "-b@2"),
-        synced(),
-        waits(30),
-        asks("list"),
-        answers(page(A1, version=9)),
-        saw("+a@1"),
-        asks("watch from 9"),
-    )
-
-
-def test_waits_double_up_to_their_limit_and_start_over_after_success() -> None:
-    talk = Conversation()
-    talk.follow()
-    talk.play(asks("list"))
-    for wait in (0.5, 1, 2, 4, 8, 16, 30, 30, 30):
-        talk.play(
-            breaks("connect", "connection refused"),
-            waits(wait * 0.99),
-            asks_nothing(),
-            waits(wait * 0.02),
-            asks("list"),
-        )
-    talk.play(
-        answers(page(A1, version=5)),
-        asks("watch from 5"),
-        opens(),
-        waits(11),
-        breaks(),
-        waits(0.5),
-        asks("version"),
-    )
-
-
-def test_waits_are_jittered() -> None:
-    talk = Conversation(random=0.5)
-    talk.follow()
-    talk.play(asks("list"), breaks(), waits(0.37), asks_nothing(), waits(0.01), asks("list"))
-
-
-def test_the_server_decides_how_long_to_wait_at_least() -> None:
-    following().play(
-        lasts(300),
-        ends(),
-        asks("watch from 5"),
-        answers(refusal(429, "TooManyRequests", "slow down", retry_after=7)),
-        waits(6.9),
-        asks_nothing(),
-        waits(0.2),
-        asks("version"),
-    )
-
-
-def test_watches_that_end_as_soon_as_they_begin_are_no_tight_loop() -> None:
-    talk = following()
-    asked = 0
-    ends()(talk)
-    for _ in range(300):
-        while talk.asked:
-            asked += 1
-            talk.question = talk.asked.pop()
-            if str(talk.question) in ("version", "list"):
-                answers(page(A1, B2, version=5))(talk)
-            else:
-                opens()(talk)
-                ends()(talk)
-        talk.clock.advance(1)
-    assert asked < 50
-    talk.play(holds(a=1, b=2), saw())
 
 
 def test_managed_fields_are_dropped() -> None:
@@ -762,8 +292,6 @@ def test_items_of_a_list_say_what_they_are() -> None:
 
 
 def test_a_single_object_is_asked_for_by_name() -> None:
-    from ksproxyd.state.kinds import SECRETS
-
     talk = Conversation()
     talk.follow(SECRETS, namespace="team", name="token")
     talk.play(asks("list"))
