@@ -10,8 +10,9 @@ from collections import deque
 from typing import Any, Protocol
 
 import msgspec
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -56,7 +57,14 @@ class TCPDialer:
         self._reactor = reactor
 
     def dial(self, target: Target, factory: Factory, timeout: float) -> Deferred[Any]:
-        return HostnameEndpoint(self._reactor, target.host, target.port, timeout=timeout).connect(factory)
+        # A literal address needs no race between addresses, which is also slow to notice that all were refused.
+        if isIPAddress(target.host):
+            endpoint: Any = TCP4ClientEndpoint(self._reactor, target.host, target.port, timeout=timeout)
+        elif isIPv6Address(target.host):
+            endpoint = TCP6ClientEndpoint(self._reactor, target.host, target.port, timeout=timeout)
+        else:
+            endpoint = HostnameEndpoint(self._reactor, target.host, target.port, timeout=timeout)
+        return endpoint.connect(factory)
 
 
 class _Connections(Factory):
