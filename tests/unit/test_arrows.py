@@ -1,4 +1,4 @@
-"""Imports point one way (docs/internals.md). What may import what is said here once; an arrow that points back fails."""
+"""Imports point one way (docs/internals.md): who may import what is said here once, and arrows that point back fail."""
 
 from __future__ import annotations
 
