@@ -5,28 +5,28 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from ksproxyd.standalone import bodies
-from ksproxyd.standalone.builtin import builtin_kinds
-from ksproxyd.standalone.chores import Chores
-from ksproxyd.standalone.collector import Collector
-from ksproxyd.standalone.definitions import Definitions, definition_kind
-from ksproxyd.standalone.deleter import Deleter
-from ksproxyd.standalone.discovery import Discovery
-from ksproxyd.standalone.endpoints import Answer, Endpoints, Target
-from ksproxyd.standalone.errors import method_not_allowed, no_such_resource
-from ksproxyd.standalone.kinds import Kinds
-from ksproxyd.standalone.log import Clock, Log
-from ksproxyd.standalone.namespaces import Namespaces
-from ksproxyd.standalone.negotiation import form
-from ksproxyd.standalone.openapi import OpenAPI
-from ksproxyd.standalone.options import write_options
-from ksproxyd.standalone.purge import Purger
-from ksproxyd.standalone.reader import Reader
-from ksproxyd.standalone.replies import encoded, no_such_path, text
-from ksproxyd.standalone.request import Reply, Request
-from ksproxyd.standalone.reviews import REVIEWS, Review
-from ksproxyd.standalone.store import Store
-from ksproxyd.standalone.writer import Writer
+from ksproxyd.standalone.controllers.chores import Chores
+from ksproxyd.standalone.controllers.collector import Collector
+from ksproxyd.standalone.controllers.purge import Purger
+from ksproxyd.standalone.endpoints.discovery import Discovery
+from ksproxyd.standalone.endpoints.openapi import OpenAPI
+from ksproxyd.standalone.endpoints.resources import Answer, Endpoints, Target
+from ksproxyd.standalone.endpoints.reviews import REVIEWS, Review
+from ksproxyd.standalone.kinds.builtin import builtin_kinds
+from ksproxyd.standalone.kinds.definitions import Definitions, definition_kind
+from ksproxyd.standalone.kinds.registry import Kinds
+from ksproxyd.standalone.reading.reader import Reader
+from ksproxyd.standalone.storage.log import Clock, Log
+from ksproxyd.standalone.storage.store import Store
+from ksproxyd.standalone.wire import bodies
+from ksproxyd.standalone.wire.errors import method_not_allowed, no_such_resource
+from ksproxyd.standalone.wire.negotiation import form
+from ksproxyd.standalone.wire.options import write_options
+from ksproxyd.standalone.wire.replies import encoded, no_such_path, text
+from ksproxyd.standalone.wire.request import Reply, Request
+from ksproxyd.standalone.writing.deleter import Deleter
+from ksproxyd.standalone.writing.namespaces import Namespaces
+from ksproxyd.standalone.writing.writer import Writer
 
 #: The Kubernetes version whose API this is.
 VERSION = "v1.36.0-ksproxyd"

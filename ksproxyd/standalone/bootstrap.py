@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 from ksproxyd.model.status import StatusError
 from ksproxyd.standalone.api import StandaloneAPI
-from ksproxyd.standalone.definitions import TOPIC as DEFINITIONS
-from ksproxyd.standalone.kinds import Object
-from ksproxyd.standalone.namespaces import key_of
-from ksproxyd.standalone.options import WriteOptions
-from ksproxyd.standalone.store import Key
+from ksproxyd.standalone.kinds.definitions import TOPIC as DEFINITIONS
+from ksproxyd.standalone.kinds.registry import Object
+from ksproxyd.standalone.storage.store import Key
+from ksproxyd.standalone.wire.options import WriteOptions
+from ksproxyd.standalone.writing.namespaces import key_of
 
 #: Namespaces that are made at first start.
 NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system", "kubesphere-system")

@@ -1,0 +1,1 @@
+"""What values may be: schema nodes, and where they come from."""
