@@ -23,6 +23,7 @@ from ksproxyd.observe.notify import inherited_sockets
 from ksproxyd.server.certificates import CertificateError
 from ksproxyd.server.listeners import ListenError
 from ksproxyd.settings import Override, Settings, SettingsError, find_file, load_file, load_text
+from ksproxyd.transport.polling import poll_directly
 
 #: What a start can fail with that is one clear line by itself.
 EXPECTED = (StartError, AccessError, CertificateError, ListenError)
@@ -105,6 +106,7 @@ def makeService(options: Options) -> IService:
         raise SystemExit(0)
     from twisted.internet import reactor
 
+    poll_directly(reactor)
     return GatewayService(reactor, options, settings)
 
 

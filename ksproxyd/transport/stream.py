@@ -62,7 +62,7 @@ class Stream(Protocol):
     _producer: Producer | None = None
     _registered = False
     _closing = False
-    _eager: Callable[[bytes], Any] | None = None
+    _eager: Callable[[bytes], int] | None = None
     receiver: Receiver | None = None
 
     # -- what subclasses define ------------------------------------------------------------------------
@@ -112,12 +112,15 @@ class Stream(Protocol):
         if eager is not None and not transport._tempDataLen and not transport.dataBuffer:
             if not transport.connected or transport._writeDisconnected:
                 return
-            taken = eager(data)
-            if taken == len(data):
-                return
-            # An exception here means a dead socket; the queued write finds it again on the reactor's turn,
-            # where the connection can be torn down without surprising the caller.
-            if taken.__class__ is int:
+            try:
+                taken = eager(data)
+            except OSError:
+                # The kernel takes nothing now, or the socket is dead. The queued write finds out which on the
+                # reactor's turn, where the connection can be torn down without surprising the caller.
+                pass
+            else:
+                if taken == len(data):
+                    return
                 data = data[taken:]
         producer = self._producer
         if producer is not None and not self._registered:
@@ -199,8 +202,10 @@ class Stream(Protocol):
     # -- Twisted's side --------------------------------------------------------------------------------
 
     def connectionMade(self) -> None:
-        # Test transports and pipes have no socket to write to at once.
-        self._eager = getattr(self.transport, "writeSomeData", None)
+        # Pipes and the like have no socket to write to at once.
+        socket = getattr(self.transport, "socket", None)
+        if socket is not None:
+            self._eager = socket.send
         set_no_delay = getattr(self.transport, "setTcpNoDelay", None)
         if set_no_delay is not None:
             set_no_delay(True)

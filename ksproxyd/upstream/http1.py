@@ -108,6 +108,8 @@ class UpstreamConnection(Stream):
     def opened(self) -> None:
         pool = self.pool
         pool.wheel.watch(self)
+        # The endpoint that connected put a wrapper of its own in between, which has done its work now.
+        self.transport.protocol = self
         trust = pool.target.trust
         if trust is None:
             return
