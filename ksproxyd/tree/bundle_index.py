@@ -44,6 +44,7 @@ from ksproxyd.tree.js_bundle import (
     Unusable,
 )
 from ksproxyd.tree.representation import InThread
+from ksproxyd.upstream.guard import Condition
 from ksproxyd.upstream.pools import Pools
 from ksproxyd.upstream.relay import Proxy
 
@@ -67,7 +68,7 @@ class References(Protocol):
 class BundleIndex:
     """Mounts and unmounts bundles' links on ``tree``.
 
-    ``changed(name)`` is called when the content of a bundle appears, breaks or goes; see :meth:`problem`. A request
+    ``changed(name)`` is called when the content of a bundle appears or breaks; see :meth:`conditions`. A request
     for content that is not there yet waits up to ``patience`` seconds.
     """
 
@@ -127,11 +128,25 @@ class BundleIndex:
 
     def problem(self, name: str) -> str:
         """Why the script of the bundle ``name`` cannot be served; empty if it can, or if that is not known yet."""
+        mounted = self._script(name)
+        return mounted.problem() if mounted is not None else ""
+
+    def conditions(self, name: str) -> list[Condition]:
+        """The condition ``ContentReady`` of the bundle ``name``, if its script is mounted."""
+        mounted = self._script(name)
+        if mounted is None:
+            return []
+        problem = mounted.problem()
+        if problem:
+            return [Condition("ContentReady", "False", "NotServed", problem)]
+        return [Condition("ContentReady", "True", "Served", "")]
+
+    def _script(self, name: str) -> _Mounted | None:
         for claim in self._bundles.get(name, ()):
             mounted = self._mounted.get(claim.link)
             if claim.rank == 0 and mounted is not None and mounted.claim is claim:
-                return mounted.problem()
-        return ""
+                return mounted
+        return None
 
     def close(self) -> None:
         """Unmount everything."""

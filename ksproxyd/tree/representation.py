@@ -68,7 +68,8 @@ class Representation:
     def answer(self, method: str, fields: Fields) -> Response:
         """The response to a request with these ``fields``: 200, or 304 where the client has it already.
 
-        A HEAD request gets the response of the same GET; whoever sends it leaves the body out.
+        A HEAD request gets the response of the same GET, and a 304 comes with the body of its 200: whoever sends
+        them says how long it is and leaves it out (RFC 9110, 8.6).
 
         :raises StatusError: 412 where ``If-Match`` demands something else.
         """
@@ -81,7 +82,7 @@ class Representation:
         if method in ("GET", "HEAD"):
             known = fields.get(b"if-none-match")
             if known is not None and names_entity(known, form.etag, weak=True):
-                return Response(304, form.unchanged)
+                return Response(304, form.unchanged, form.body)
         return Response(200, form.headers, form.body)
 
 

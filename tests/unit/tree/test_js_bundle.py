@@ -20,6 +20,7 @@ from ksproxyd.state.kinds import CONFIG_MAPS, SECRETS, Kind
 from ksproxyd.state.validation import EXTENSION_REF
 from ksproxyd.tree import Tree, js_bundle
 from ksproxyd.tree.bundle_index import BundleIndex
+from ksproxyd.upstream.guard import Condition
 from ksproxyd.upstream.plan import Answer, Plan
 from ksproxyd.upstream.target import Target, TrustPolicy
 
@@ -678,6 +679,16 @@ def test_a_link_that_moves() -> None:
     gateway.add(value)
     gateway.index.apply(value, bundle(link="/dist/e/new.js", raw=b64(SCRIPT)))
     assert gateway.status(LINK) == 404 and gateway.content("/dist/e/new.js") == SCRIPT
+
+
+def test_conditions() -> None:
+    gateway = Gateway()
+    gateway.add(bundle(rawFrom=reference()))
+    assert gateway.index.conditions("e") == [Condition("ContentReady", "True", "Served", "")]
+    gateway.cluster.put(CONFIG_MAPS, "content", None)
+    message = "failed to fetch content from configMap"
+    assert gateway.index.conditions("e") == [Condition("ContentReady", "False", "NotServed", message)]
+    assert gateway.index.conditions("other") == []
 
 
 def test_descriptions() -> None:
