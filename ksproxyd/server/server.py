@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ksproxyd.model.status import StatusError, internal, service_unavailable
+from ksproxyd.server.client_address import normal_address
 from ksproxyd.server.connection import ServerConnection
 from ksproxyd.server.exchange import Exchange
 from ksproxyd.server.limits import Limits, Timeouts
@@ -86,7 +87,8 @@ class Server(ServerFactory):
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         """A connection for the client at ``addr``."""
         self.counters.accepted += 1
-        peer = getattr(addr, "host", None) or ""
+        # A dual-stack socket names IPv4 clients as IPv6; rules and logs mean them by their own address.
+        peer = normal_address(getattr(addr, "host", None) or "")
         return ServerConnection(self, peer, self.tls_context is not None)
 
     def handle(self, exchange: Exchange) -> None:

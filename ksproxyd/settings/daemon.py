@@ -66,7 +66,10 @@ class CorsSettings(Section):
     """Cross-origin requests from browsers. Off while `allowedOrigins` is empty."""
 
     allowed_origins: Annotated[tuple[Origin, ...], ITEMS] = setting(
-        (), "Origins that may ask, such as `https://console.example.org`; `*` for any.", reload=True
+        (),
+        "Origins that may ask, such as `https://console.example.org`; `https://*.apps.example.org` is every name below "
+        "`apps.example.org`, `*` is any origin.",
+        reload=True,
     )
     allowed_methods: Annotated[tuple[Token, ...], ITEMS] = setting(
         ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"), "Methods that they may use.", reload=True

@@ -11,9 +11,8 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any, Literal, cast
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, GetCoreSchemaHandler, SecretStr
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -33,7 +32,11 @@ _LONGEST = 40
 _TRUE = frozenset({"true", "True", "TRUE", "t", "T", "1"})
 _FALSE = frozenset({"false", "False", "FALSE", "f", "F", "0"})
 _ENDPOINT = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*:.+")
-_AUTHORITY = re.compile(r"[A-Za-z]+://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]+)?")
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
+_NAME = rf"{_LABEL}(?:\.{_LABEL})*"
+#: Scheme, host and port of a web origin; ``*.`` in front of a name of at least two labels is every name below it.
+_ORIGIN = re.compile(rf"(https?)://(\*\.{_LABEL}\.{_NAME}|{_NAME}|\[[0-9a-f:.]+\])(?::([0-9]{{1,5}}))?")
+_OWN_PORTS = {"http": 80, "https": 443}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -193,21 +196,26 @@ def read_endpoint(value: object) -> str:
 
 
 def read_origin(value: object) -> str:
-    """A web origin (RFC 6454 section 6.2), or ``*`` for any. Lower case, without the scheme's own port."""
-    wanted = "an origin such as https://console.example.org, or *"
-    text = _text(value, wanted)
+    """A web origin (RFC 6454 section 6.2), a pattern for the names below a domain, or ``*`` for any.
+
+    Returned as browsers write origins: in lower case, without the scheme's own port.
+    """
+    wanted = "an origin such as https://console.example.org or https://*.apps.example.org, or *"
+    text = _text(value, wanted).lower()
     if text == "*":
         return text
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError as error:
-        raise refuse(wanted) from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or not _AUTHORITY.fullmatch(text):
+    match = _ORIGIN.fullmatch(text)
+    if match is None:
         raise refuse(wanted)
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    own_port = {"http": 80, "https": 443}[parts.scheme]
-    return f"{parts.scheme}://{host}" + (f":{port}" if port not in (None, own_port) else "")
+    scheme, host, port = match[1], match[2], int(match[3] or _OWN_PORTS[match[1]])
+    if not 0 < port < 65536:
+        raise refuse(wanted)
+    if host.startswith("["):
+        try:
+            host = f"[{IPv6Address(host[1:-1])}]"
+        except ValueError as error:
+            raise refuse(wanted) from error
+    return f"{scheme}://{host}" + (f":{port}" if port != _OWN_PORTS[scheme] else "")
 
 
 def read_token(value: object) -> str:

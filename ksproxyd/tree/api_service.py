@@ -32,7 +32,9 @@ class APIServiceNode:
         if plan is None:
             raise service_unavailable(f"apiService {self._name} is not available")
         if self._redirect is not None:
-            return self._redirect.answer(exchange)
+            answer = self._redirect.answer(exchange)
+            if answer is not None:
+                return answer
         target = exchange.target
         if self._endpoint is not None:
             target = self._endpoint.join(target)

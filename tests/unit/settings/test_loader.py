@@ -232,7 +232,8 @@ OWN = [
     ("listeners: [{tls: x}]", 'listeners[0].tls: found "x", expected a mapping'),
     (
         "cors: {allowedOrigins: [example.org]}",
-        'cors.allowedOrigins[0]: found "example.org", expected an origin such as https://console.example.org, or *',
+        'cors.allowedOrigins[0]: found "example.org", expected an origin such as https://console.example.org or '
+        "https://*.apps.example.org, or *",
     ),
     (
         "cors: {allowedMethods: ['a b']}",
