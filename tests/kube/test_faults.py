@@ -81,7 +81,9 @@ def stale(gateway: Gateway) -> list[str]:
     """The kinds that ``/readyz?verbose`` calls stale. The gateway has to be ready all the while."""
     status, body = gateway.get("/readyz?verbose")
     assert status == 200, body
-    return re.findall(r"^\[\+\]state-(\w+) .*stale: ", body.decode(), re.MULTILINE)
+    kinds = re.findall(r"^\[\+\]informer-sync/(\w+) ok: (.*)$", body.decode(), re.MULTILINE)
+    assert {"APIService", "ReverseProxy", "JSBundle"} <= {kind for kind, _ in kinds}, body
+    return [kind for kind, text in kinds if "stale: " in text]
 
 
 def relists(gateway: Gateway) -> int:
@@ -198,7 +200,7 @@ def test_killed_for_a_minute(cluster: Cluster, gateway: Gateway, backend: Extens
         until(lambda: not stale(gateway), 10, "nothing is stale")
         killed = time.monotonic()
         cluster.apiserver.kill()
-        noticed = until(lambda: "apiservices" in stale(gateway), 20, "/readyz?verbose says that state is stale")
+        noticed = until(lambda: "APIService" in stale(gateway), 20, "/readyz?verbose says that state is stale")
         status, body = gateway.get("/api/v1/namespaces")
         assert (status, json.loads(body)["kind"]) in ((502, "Status"), (503, "Status"))
         time.sleep(max(killed + OUTAGE - time.monotonic(), 0))
@@ -225,7 +227,7 @@ def test_frozen_without_a_word(
         until(lambda: not stale(gateway), 10, "nothing is stale")
         cluster.apiserver.freeze()
         try:
-            noticed = until(lambda: "apiservices" in stale(gateway), SILENCE + 30, "/readyz?verbose says it is stale")
+            noticed = until(lambda: "APIService" in stale(gateway), SILENCE + 30, "/readyz?verbose says it is stale")
             for probe in PROBES:
                 status, body = gateway.get(probe.path)
                 assert probe.right(status, body)
