@@ -23,10 +23,11 @@ from ksproxyd.observe.notify import inherited_sockets
 from ksproxyd.server.certificates import CertificateError
 from ksproxyd.server.listeners import ListenError
 from ksproxyd.settings import Override, Settings, SettingsError, find_file, load_file, load_text
+from ksproxyd.standalone.service import Standalone, StandaloneError
 from ksproxyd.transport.polling import poll_directly
 
 #: What a start can fail with that is one clear line by itself.
-EXPECTED = (StartError, AccessError, CertificateError, ListenError)
+EXPECTED = (StartError, AccessError, CertificateError, ListenError, StandaloneError)
 
 
 class Options(usage.Options):
@@ -130,7 +131,7 @@ class GatewayService(Service):
         )
         self.output.apply(settings.ksproxyd.logging)
         self.gateway: Gateway | None = None
-        self._standalone: Any = None
+        self._standalone: Standalone | None = None
         self._starting: Deferred[None] | None = None
 
     def setServiceParent(self, parent: Any) -> None:
@@ -155,8 +156,6 @@ class GatewayService(Service):
     async def _start(self) -> None:
         access = None
         if self._settings.ksproxyd.standalone.enabled:
-            from ksproxyd.standalone.service import Standalone
-
             self._standalone = Standalone(self._reactor, self._settings.ksproxyd)
             access = await self._standalone.start()
         self.gateway = Gateway(self._reactor, self._settings, self.output, os.environ)
