@@ -166,6 +166,11 @@ def change(value: Object, wanted: Wanted, now: float, generation: int | None) ->
     return status or None
 
 
+def observes(value: Object) -> bool:
+    """Whether our conditions name the generation that was looked at, which they do where there is a subresource."""
+    return any(name in OURS and "observedGeneration" in entry for name, entry in _by_type(value).items())
+
+
 def says(value: Object, wanted: Wanted) -> bool:
     """Whether the status still says what was ``wanted``, whatever else it says."""
     known = _by_type(value)

@@ -33,6 +33,7 @@ from ksproxyd.state.assessment import (
     change,
     free_state,
     managed,
+    observes,
     owns_state,
     says,
     wanted_status,
@@ -327,7 +328,9 @@ class StatusWriter:
         return wanted_status(key[0], value, self._problems(key), self._probes.verdict(key), evidence, owns=owns)
 
     def _change(self, key: _Key, value: Object, wanted: Wanted) -> dict[str, Any] | None:
-        generation = field(value, "metadata", "generation") if self._subresource.get(key[0]) else None
+        # As long as nothing is known of the kind, what was written before tells.
+        observed = self._subresource.get(key[0], observes(value))
+        generation = field(value, "metadata", "generation") if observed else None
         return change(value, wanted, self._now(), generation if isinstance(generation, int) else None)
 
     def _problems(self, key: _Key) -> list[Problem]:

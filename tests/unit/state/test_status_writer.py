@@ -301,6 +301,22 @@ def test_the_way_of_a_kind_is_found_out_once() -> None:
     assert [call for call in world.server.calls if "PATCH" in call] == ["PATCH a/status", "PATCH b/status"]
 
 
+@pytest.mark.parametrize("subresource", [False, True])
+def test_another_leader_finds_everything_done(subresource: bool) -> None:
+    first = World(subresource=subresource)
+    first.add()
+    first.run()
+    second = World(subresource=subresource)
+    second.server.objects = copy.deepcopy(first.server.objects)
+    second.server.sync()
+    second.run()
+    assert not second.server.calls
+    if subresource:
+        second.add(spec=spec("changed"))
+        second.run()
+        assert {c["observedGeneration"] for c in second.status()["conditions"]} == {2}
+
+
 def test_a_kind_that_gets_a_subresource() -> None:
     world = World()
     world.add("a")
