@@ -22,12 +22,13 @@ from ksproxyd.tree.api_service import APIServiceNode
 from ksproxyd.tree.bundle_index import BundleIndex
 from ksproxyd.tree.directives import compile_directives
 from ksproxyd.tree.endpoint import Endpoint, EndpointError, resolve
+from ksproxyd.tree.links import narrow_accept_encoding
 from ksproxyd.tree.policy import Policy, parse_policy
 from ksproxyd.tree.redirect import Redirect
 from ksproxyd.tree.representation import InThread
 from ksproxyd.tree.reserved import reserved
 from ksproxyd.tree.reverse_proxy import RedirectRefusal, ReverseProxies, ReverseProxyNode
-from ksproxyd.tree.wrapped import WrappedTransport
+from ksproxyd.tree.wrapped import OWN_FIELDS, WrappedTransport
 from ksproxyd.upstream.guard import Guard
 from ksproxyd.upstream.health import ProbeClient
 from ksproxyd.upstream.plan import Plan
@@ -301,6 +302,8 @@ class ReverseProxyObjects:
             f"ReverseProxy {name}",
             workshop.pools.hold(endpoint.target),
             identity=directives.auth_proxy,
+            drop=OWN_FIELDS if links is not None else frozenset(),
+            codings=narrow_accept_encoding if links is not None else None,
             up=directives.request_headers or None,
             down=directives.response_headers or None,
             more=links.request_lines if links is not None else None,

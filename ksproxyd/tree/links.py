@@ -157,10 +157,12 @@ def clean_path(path: bytes) -> bytes:
     return cleaned + b"/" if path.endswith((b"/", b"/.", b"/..")) and cleaned != b"/" else cleaned
 
 
+@lru_cache(maxsize=256)
 def narrow_accept_encoding(value: bytes) -> bytes:
     """The ``Accept-Encoding`` to send where pages are to be rewritten: what we can undo of what the client takes.
 
-    Codings keep their weights. ``identity`` when nothing else is left, which every server has.
+    Codings keep their weights. ``identity`` when nothing else is left, which every server has. Remembered, because
+    clients send a handful of values.
     """
     kept = [item.strip() for item in value.split(b",") if item.partition(b";")[0].strip().lower() in _ACCEPTABLE]
     return b", ".join(kept) or b"identity"

@@ -26,7 +26,8 @@ from ksproxyd.state.state import State
 from ksproxyd.state.store import Object
 from ksproxyd.state.validation import field, name_of
 from ksproxyd.tree.endpoint import EndpointError, resolve
-from ksproxyd.tree.wrapped import WrappedTransport
+from ksproxyd.tree.links import narrow_accept_encoding
+from ksproxyd.tree.wrapped import OWN_FIELDS, WrappedTransport
 from ksproxyd.upstream.plan import Answer, Plan
 from ksproxyd.upstream.pools import Pools
 from ksproxyd.upstream.relay import Proxy
@@ -58,14 +59,15 @@ class MemberCluster:
         self._proxy = proxy
         self._target = target
         self._by_service_proxy = by_service_proxy
-        self._links = WrappedTransport(b"/clusters/" + self.name.encode(), target)
+        self._links = WrappedTransport(b"", target)
         credentials = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
         self._plan = Plan(
             f"Cluster {self.name}",
             pools.hold(target),
-            drop=frozenset([b"authorization"]) if by_service_proxy else frozenset(),
+            drop=OWN_FIELDS | {b"authorization"} if by_service_proxy else OWN_FIELDS,
             credentials=(lambda: credentials) if by_service_proxy else None,
             more=self._hop_lines if by_service_proxy else self._links.request_lines,
+            codings=narrow_accept_encoding,
             on_answer=self._on_answer,
             cell=upstreams.cell("cluster", self.name),
         )
@@ -92,9 +94,9 @@ class MemberCluster:
             target = SERVICE_PROXY + target
         proxy.forward(exchange, plan, target)
 
-    def _hop_lines(self, exchange: Exchange) -> bytes:
+    def _hop_lines(self, exchange: Exchange, target: bytes) -> bytes:
         """What the service proxy would drop, in fields that it passes on."""
-        lines = [self._links.request_lines(exchange)]
+        lines = [self._links.request_lines(exchange, target)]
         credentials = exchange.fields.get(b"authorization")
         if credentials is not None:
             lines.append(b"X-KubeSphere-Authorization: " + credentials + b"\r\n")

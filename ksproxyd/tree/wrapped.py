@@ -9,9 +9,16 @@ from ksproxyd.tree.links import LinkRewriter
 from ksproxyd.upstream.plan import Answer
 from ksproxyd.upstream.target import Target
 
+#: The fields that :meth:`WrappedTransport.request_lines` writes, for :attr:`Plan.drop`: nobody else's go along.
+OWN_FIELDS = frozenset([b"x-forwarded-uri", b"x-forwarded-host", b"x-forwarded-proto"])
+
 
 class WrappedTransport:
-    """Hooks for a :class:`~ksproxyd.upstream.plan.Plan` to ``target``, which is reached below ``prefix``."""
+    """Hooks for a :class:`~ksproxyd.upstream.plan.Plan` to ``target``, which is reached below ``prefix``.
+
+    Where the client has put a cluster's name in front of its path, links lead there again: they stay below
+    ``/clusters/<name>``, whichever of its names that was.
+    """
 
     def __init__(self, prefix: bytes, target: Target) -> None:
         self._prefix = prefix
@@ -20,11 +27,15 @@ class WrappedTransport:
 
     def _rewriter(self, exchange: Exchange) -> LinkRewriter:
         scheme, host = client_facing(exchange)
-        return LinkRewriter(self._prefix, self._internal, host, scheme)
+        prefix = self._prefix
+        cluster = exchange.info.cluster
+        if cluster:
+            prefix = b"/clusters/" + cluster.encode() + prefix
+        return LinkRewriter(prefix, self._internal, host, scheme)
 
-    def request_lines(self, exchange: Exchange) -> bytes:
+    def request_lines(self, exchange: Exchange, target: bytes) -> bytes:
         """``X-Forwarded-Uri``, ``-Host`` and ``-Proto``, for :attr:`Plan.more`."""
-        fields = self._rewriter(exchange).request_fields(exchange.path)
+        fields = self._rewriter(exchange).request_fields(target.partition(b"?")[0])
         return b"".join(name + b": " + value + b"\r\n" for name, value in fields)
 
     def on_answer(self, exchange: Exchange, answer: Answer) -> None:

@@ -72,13 +72,14 @@ class Plan:
 
     ``name`` is for logs and metrics. ``identity`` puts ``X-Remote-*`` on each request. ``drop`` names further
     fields of the client's that stay here (lower case). ``credentials`` gives lines that authenticate the gateway
-    itself, ``more`` lines that depend on the request; both end in CRLF. ``up`` and ``down`` are a ReverseProxy's header
-    rules.
+    itself, ``more`` lines that depend on the request and the target that is sent; both end in CRLF. ``up`` and ``down``
+    are a ReverseProxy's header rules. ``codings`` changes the value of ``Accept-Encoding``, after the rules.
     ``on_answer`` may change an answer's head, or raise :class:`StatusError` to put another answer in its place.
     """
 
     __slots__ = (
         "cell",
+        "codings",
         "credentials",
         "down",
         "drop",
@@ -100,9 +101,10 @@ class Plan:
         identity: bool = False,
         drop: frozenset[bytes] = frozenset(),
         credentials: Callable[[], bytes] | None = None,
-        more: Callable[[Exchange], bytes] | None = None,
+        more: Callable[[Exchange, bytes], bytes] | None = None,
         up: HeaderRules | None = None,
         down: HeaderRules | None = None,
+        codings: Callable[[bytes], bytes] | None = None,
         on_answer: Callable[[Exchange, Answer], None] | None = None,
         policy: Policy | None = None,
         cell: Cell | None = None,
@@ -111,7 +113,9 @@ class Plan:
         self.pool = pool
         self.host = pool.target.authority.encode("idna" if not pool.target.authority.isascii() else "ascii")
         self.identity = identity
-        self.drop = drop
+        # The field is looked at where others are dropped, so that plans that do not care pay nothing.
+        self.drop = drop if codings is None else drop | {b"accept-encoding"}
+        self.codings = codings
         self.credentials = credentials
         self.more = more
         self.up = up
@@ -145,10 +149,14 @@ def request_head(exchange: Exchange, plan: Plan, method: bytes, target: bytes, s
     for key, name, value in items:
         what = fate(key)
         if what == KEEP:
-            if key not in drop and (hops is None or key not in hops):
-                out += (name, b": ", value, b"\r\n")
+            if key not in drop:
+                if hops is None or key not in hops:
+                    out += (name, b": ", value, b"\r\n")
+            elif plan.codings is not None and key == b"accept-encoding":
+                out += (name, b": ", plan.codings(value), b"\r\n")
         elif what == FORWARDED:
-            if not claimed:
+            # Proxies spell these with hyphens; with underscores a client has written them past the proxy.
+            if not claimed and key not in drop and b"_" not in key:
                 if key == b"x-forwarded-for":
                     forwarded_for = forwarded_for + b", " + value if forwarded_for else value
                 else:
@@ -162,7 +170,7 @@ def request_head(exchange: Exchange, plan: Plan, method: bytes, target: bytes, s
     if plan.credentials is not None:
         out.append(plan.credentials())
     if plan.more is not None:
-        out.append(plan.more(exchange))
+        out.append(plan.more(exchange, target))
     if switching:
         assert exchange.upgrade is not None
         out += (b"Connection: Upgrade\r\nUpgrade: ", exchange.upgrade, b"\r\n\r\n")
