@@ -18,7 +18,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from ksproxyd import __version__
-from ksproxyd.chain import Chain, Step
+from ksproxyd.chain import Chain, Outcome, Step
 from ksproxyd.chain.audit import audit_step
 from ksproxyd.chain.authenticate import authenticate
 from ksproxyd.chain.authorize import Authorizer, always_allow, always_deny, authorize_step
@@ -113,6 +113,7 @@ class Gateway:
         self.trusted = TrustedProxies(ours.trusted_proxies)
         self.listeners = Listeners(reactor, self._server, self.trusted)
         self.access: ClusterAccess | None = None
+        self.kube_client: KubeClient | None = None
         self.state: State | None = None
         self.extensions: Extensions | None = None
         self.members: MemberClusters | None = None
@@ -120,7 +121,7 @@ class Gateway:
         self.draining = False
         self._drained_from = 0.0
         self._monotonic = monotonic
-        self._cors = Cors(ours.cors) if ours.cors.allowed_origins else None
+        self._cors = cors(ours)
         self._kube_api: KubeAPI | None = None
         self._unsubscribe: Callable[[], None] | None = None
         self._version: Version | None = None
@@ -145,7 +146,7 @@ class Gateway:
         )
         await self._ask_cluster(kube)
         timing = self.settings.ksproxyd.timeouts
-        client = KubeClient(self.client, kube, self._reactor, timeout=timing.kube_request)
+        client = self.kube_client = KubeClient(self.client, kube, self._reactor, timeout=timing.kube_request)
         self.state = State(client, self._random, timing=Timing(silence=timing.watch_silence))
         self.members = MemberClusters(
             self.state,
@@ -217,9 +218,8 @@ class Gateway:
     def steps(self, authorizer: Authorizer) -> list[tuple[str, Step]]:
         """The chain, outermost first."""
         assert self.state is not None and self.members is not None
-        cors: list[tuple[str, Step]] = [("cors", self._cors)] if self._cors is not None else []
         return [
-            *cors,
+            ("cors", self._cross_origin),
             ("request_info", request_info_step(self.settings.multicluster.cluster_role == "member")),
             ("authenticate", authenticate),
             ("dispatch", dispatch_step(self.members)),
@@ -227,6 +227,9 @@ class Gateway:
             ("audit", audit_step(())),
             ("synced", synced_step(lambda: self.synced)),
         ]
+
+    def _cross_origin(self, exchange: Exchange) -> Outcome:
+        return None if self._cors is None else self._cors(exchange)
 
     @property
     def synced(self) -> bool:
@@ -394,9 +397,15 @@ class Gateway:
         self.pools.retime(
             upstream_timeouts(ours), ours.pool.max_idle_per_target, ours.pool.max_connections_per_target
         )
+        self._cors = cors(ours)
+        self.trusted.replace(ours.trusted_proxies)
         for server in self.listeners.servers:
             server.limits = limits(ours)
             server.timeouts = client_timeouts(ours)
+            server.addresses = ClientAddress(self.trusted) if self.trusted.any else None
+        if self.state is not None and self.kube_client is not None:
+            self.state.retime(Timing(silence=ours.timeouts.watch_silence))
+            self.kube_client.timeout = ours.timeouts.kube_request
         self.listeners.reload_certificates()
         self.notifier.ready(self._describe())
 
@@ -484,6 +493,11 @@ class _Group(msgspec.Struct):
 
 class _Groups(msgspec.Struct):
     groups: list[_Group] = []
+
+
+def cors(ours: KsproxydSettings) -> Cors | None:
+    """The policy for other origins in the settings, None where none is let in."""
+    return Cors(ours.cors) if ours.cors.allowed_origins else None
 
 
 def limits(ours: KsproxydSettings) -> Limits:

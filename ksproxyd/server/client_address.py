@@ -44,9 +44,14 @@ class TrustedProxies:
     __slots__ = ("_known", "_networks", "any")
 
     def __init__(self, networks: Iterable[IPv4Network | IPv6Network]) -> None:
+        self._known: dict[str, bool] = {}
+        self.replace(networks)
+
+    def replace(self, networks: Iterable[IPv4Network | IPv6Network]) -> None:
+        """Trust these from now on, and no others."""
         self._networks = tuple(networks)
         self.any = bool(self._networks)
-        self._known: dict[str, bool] = {}
+        self._known.clear()
 
     def trusts(self, address: str) -> bool:
         """Whether ``address`` is in one of the networks. What is no address is not."""

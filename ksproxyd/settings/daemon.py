@@ -114,9 +114,6 @@ class LimitsSettings(Section):
     drained_bytes: Annotated[Size, size(0, 2**30)] = setting(
         262144, "Unread rest of a refused request's body that is read and dropped to keep the connection.", reload=True
     )
-    buffered_body_bytes: Annotated[Size, size(1024, 2**30)] = setting(
-        3 * 2**20, "Largest request body for the gateway's own APIs, which need it whole.", reload=True
-    )
 
 
 class TimeoutsSettings(Section):
