@@ -42,6 +42,7 @@ def test_an_empty_file_has_the_defaults() -> None:
 def test_what_the_defaults_are() -> None:
     own = defaults().ksproxyd
     assert [listener.server_endpoint() for listener in own.listeners] == ["tcp:9090:interface=0.0.0.0"]
+    assert (own.limits.target_bytes, own.limits.head_bytes) == (16384, 131072)
     assert (own.timeouts.header, own.timeouts.tunnel_idle, own.timeouts.stream_idle) == (10.0, 14400.0, 0.0)
     assert (own.cors.allowed_origins, own.trusted_proxies, own.standalone.enabled) == ((), (), False)
     assert defaults().authorization.mode == "RBAC"
