@@ -10,6 +10,9 @@ import errno
 from typing import Any
 
 from twisted.internet.epollreactor import EPollReactor
+from twisted.logger import Logger
+
+_log = Logger()
 
 
 def poll_directly(reactor: Any) -> bool:
@@ -34,8 +37,13 @@ def poll_directly(reactor: Any) -> bool:
         for fd, event in events:
             # An event before this one may have closed it.
             selectable = selectables.get(fd)
-            if selectable is not None:
+            if selectable is None:
+                continue
+            try:
                 act(selectable, fd, event)
+            except Exception:
+                # A reader's or writer's own exceptions end its connection in there; this one came from ending it.
+                _log.failure("ending a connection failed")
 
     reactor.doIteration = poll
     return True
