@@ -147,7 +147,7 @@ class StandaloneAPI:
         if request.method != "POST":
             raise method_not_allowed()
         write_options(request, "CreateOptions")
-        value = bodies.decode_object(request, review.kind)
+        value = bodies.decode_object(request, review.kind, review.protobuf)
         api_version = f"{review.group}/{review.version}"
         answered: dict[str, Any] = {"kind": review.kind, "apiVersion": api_version, "metadata": {}}
         if isinstance(value.get("spec"), dict):

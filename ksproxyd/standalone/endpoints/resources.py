@@ -11,6 +11,7 @@ from ksproxyd.standalone.kinds.registry import Kind, Object
 from ksproxyd.standalone.reading.reader import Listing, Reader
 from ksproxyd.standalone.reading.render import Renderer
 from ksproxyd.standalone.reading.watch import WatchStream
+from ksproxyd.standalone.schema.typetable import type_node
 from ksproxyd.standalone.storage.store import Key
 from ksproxyd.standalone.wire import bodies
 from ksproxyd.standalone.wire.bodies import JSON
@@ -26,6 +27,8 @@ from ksproxyd.standalone.writing.scale import SCALE, scale_of, set_scale
 from ksproxyd.standalone.writing.writer import STATUS, Writer, Written, ordered
 
 Answer = Reply | WatchStream
+
+_STREAMS = ("attach", "exec", "portforward")
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -103,13 +106,13 @@ class Endpoints:
 
     def _create(self, request: Request, target: Target) -> Reply:
         options = write_options(request, "CreateOptions")
-        value = bodies.decode_object(request, target.kind.kind)
+        value = bodies.decode_object(request, target.kind.kind, target.kind.protobuf)
         written = self._writer.create(target.kind, target.namespace or "", value, options)
         return self._written(request, target.kind, written)
 
     def _update(self, request: Request, target: Target) -> Reply:
         options = write_options(request, "UpdateOptions")
-        value = bodies.decode_object(request, target.kind.kind)
+        value = bodies.decode_object(request, target.kind.kind, target.kind.protobuf)
         written = self._writer.update(target.kind, target.key, value, options, target.subresource)
         return self._written(request, target.kind, written)
 
@@ -177,6 +180,8 @@ class Endpoints:
             actions = {"PUT": self._finalize}
         elif name == "log" and kind.topic == "/pods":
             actions = {"GET": self._pod_log}
+        elif name in _STREAMS and kind.topic == "/pods":
+            actions = {"GET": self._pod_stream, "POST": self._pod_stream}
         else:
             raise no_such_resource()
         if request.method not in actions:
@@ -195,7 +200,7 @@ class Endpoints:
 
     def _put_scale(self, request: Request, target: Target) -> Reply:
         options = write_options(request, "UpdateOptions")
-        scale = bodies.decode_object(request, "Scale")
+        scale = bodies.decode_object(request, "Scale", type_node("scale", "Scale"))
         return self._scaled(request, set_scale(self._writer, target.kind, target.key, scale, options))
 
     def _patch_scale(self, request: Request, target: Target) -> Reply:
@@ -212,7 +217,7 @@ class Endpoints:
     def _finalize(self, request: Request, target: Target) -> Reply:
         """Change what holds a namespace that is being deleted."""
         self._existing(target)
-        spec = bodies.decode_object(request, target.kind.kind).get("spec")
+        spec = bodies.decode_object(request, target.kind.kind, target.kind.protobuf).get("spec")
         kept = (spec.get("finalizers") if isinstance(spec, dict) else None) or []
         if not isinstance(kept, list) or not all(isinstance(each, str) for each in kept):
             raise bad_request("spec.finalizers is a list of strings")
@@ -222,6 +227,11 @@ class Endpoints:
 
         value = self._writer.rewrite(target.kind, target.key, keep)
         return self._written(request, target.kind, Written(value or {}, False, []))
+
+    def _pod_stream(self, request: Request, target: Target) -> Reply:
+        """Pods are never run, so there is nothing to connect to."""
+        self._existing(target)
+        raise bad_request(f"pod {target.name} does not have a host assigned")
 
     def _pod_log(self, request: Request, target: Target) -> Reply:
         """Pods are never run, so there is nothing in their logs."""

@@ -9,6 +9,8 @@ import msgspec
 
 from ksproxyd.model.identity import Identity
 from ksproxyd.standalone.kinds.registry import Object
+from ksproxyd.standalone.schema.nodes import Node
+from ksproxyd.standalone.schema.typetable import type_node
 from ksproxyd.standalone.wire.errors import invalid, invalid_value
 
 AUTHENTICATION = "authentication.k8s.io"
@@ -23,6 +25,11 @@ class Review(msgspec.Struct, frozen=True):
     plural: str
     answer: Callable[[Object, Identity], Object]
     version: str = "v1"
+
+    @property
+    def protobuf(self) -> Node:
+        """The type by which protobuf is read."""
+        return type_node(self.group.partition(".")[0], self.kind)
 
 
 def _who(value: Object, user: Identity) -> Object:

@@ -121,6 +121,11 @@ class Kind(msgspec.Struct, frozen=True, eq=False):
         return f"{self.group}/{version}" if self.group else version
 
     @property
+    def protobuf(self) -> Node | None:
+        """The type by which protobuf is read; custom kinds and definitions are sent as JSON."""
+        return None if self.custom or self.group == "apiextensions.k8s.io" else self.schema
+
+    @property
     def topic(self) -> str:
         """Names the kind in the store, whatever the version: ``apps/deployments``."""
         return f"{self.group}/{self.plural}"

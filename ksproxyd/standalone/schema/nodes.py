@@ -7,7 +7,7 @@ strategic merge patches and field ownership all walk the same nodes.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 #: The shapes of a node.
 OBJECT: Final = "object"
@@ -88,6 +88,18 @@ class Rules:
         self.negated: Node | None = None
 
 
+class Numbered(NamedTuple):
+    """A field of a protobuf message. ``pointer``: it distinguishes absent from empty."""
+
+    name: str
+    node: Node
+    pointer: bool
+
+
+#: Fields by number; a dict in place of a field is a message whose fields JSON has in line.
+Numbers = dict[int, "Numbered | Numbers"]
+
+
 class Node:
     """The schema of one place.
 
@@ -109,6 +121,7 @@ class Node:
         "merge_key",
         "name",
         "nullable",
+        "numbers",
         "preserve",
         "properties",
         "required",
@@ -141,6 +154,8 @@ class Node:
         #: Strategic merge: ``$retainKeys`` is honoured (fields of a union).
         self.retain_keys = False
         self.rules: Rules | None = None
+        #: The fields of a built-in OBJECT by their protobuf number.
+        self.numbers: Numbers = {}
 
     def child(self, key: str) -> Node | None:
         """The schema of the field or map value ``key``, None if there is none."""

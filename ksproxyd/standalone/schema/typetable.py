@@ -1,15 +1,19 @@
 """The types of the built-in kinds, read from the tables in ``types/``.
 
-A table holds the names, types and merge keys of the Kubernetes API as its OpenAPI document publishes them::
+A table holds the names, types, merge keys and protobuf numbers of the Kubernetes API as its OpenAPI document and its
+``.proto`` files publish them::
 
     Container
-      command [string]
-      env [EnvVar] merge=name keys=name
-      name string !
+      3 command [string]
+      7 env [EnvVar] merge=name keys=name
+      1 name string !
+      15 securityContext SecurityContext *
 
 A type begins at the margin (``atomic`` after its name: one owner for the whole object); its fields are indented.
-``[T]`` is a list, ``{T}`` a map. ``!`` marks a required field, ``merge=KEY`` / ``merge`` / ``retainKeys`` are patch
-strategies, ``keys=A,B`` / ``set`` / ``atomic`` are list and map types, ``default=JSON`` a default.
+The number is the field's in protobuf: ``2.1`` is field 1 of the message in field 2, whose fields JSON has in line;
+``-`` is none. ``[T]`` is a list, ``{T}`` a map. ``*`` marks a field that distinguishes absent from empty, ``!`` a
+required one. ``merge=KEY`` / ``merge`` / ``retainKeys`` are patch strategies, ``keys=A,B`` / ``set`` / ``atomic`` are
+list and map types, ``default=JSON`` is a default.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import json
 from functools import cache
 from importlib import resources
 
-from ksproxyd.standalone.schema.nodes import ANY, KEYED, LEAF, LIST, MAP, OBJECT, SET, Node
+from ksproxyd.standalone.schema.nodes import ANY, KEYED, LEAF, LIST, MAP, OBJECT, SET, Node, Numbered, Numbers
 
 #: Kinds of leaves, with the Go type that error messages name.
 LEAVES = {
@@ -69,13 +73,27 @@ def type_node(table: str, name: str) -> Node:
     node.atomic = "atomic" in words.split()
     required = []
     for line in lines:
-        field, written, *flags = line.split(None, 2)
+        number, field, written, *flags = line.split(None, 3)
         options = flags[0].split() if flags else []
-        node.properties[field] = _field(home, written, options)
+        child = node.properties[field] = _field(home, written, options)
         if "!" in options:
             required.append(field)
+        if number != "-":
+            _number(node.numbers, number, Numbered(field, child, "*" in options))
     node.required = tuple(required)
     return node
+
+
+def _number(numbers: Numbers, number: str, numbered: Numbered) -> None:
+    """Enter a field under its number, or its path of numbers."""
+    first, dot, rest = number.partition(".")
+    if not dot:
+        numbers[int(first)] = numbered
+        return
+    inner = numbers.setdefault(int(first), {})
+    if not isinstance(inner, dict):
+        raise ValueError(f"field {first} is both a field and in line")
+    _number(inner, rest, numbered)
 
 
 def _field(table: str, written: str, options: list[str]) -> Node:

@@ -8,7 +8,8 @@ import msgspec
 import yaml
 
 from ksproxyd.model.status import StatusError, bad_request
-from ksproxyd.standalone.schema.nodes import MISSING
+from ksproxyd.standalone.schema.nodes import MISSING, Node
+from ksproxyd.standalone.wire import protobuf
 from ksproxyd.standalone.wire.errors import unsupported_media_type
 from ksproxyd.standalone.wire.request import Request
 
@@ -43,11 +44,19 @@ def is_yaml(media: str) -> bool:
     return media in (YAML, APPLY_PATCH)
 
 
+class Unreadable(msgspec.Struct, frozen=True):
+    """Stands for the document of a request whose body somebody has found to be nonsense already."""
+
+    why: str
+
+
 def decode(request: Request) -> Any:
     """The body as a value. Raises ``ValueError`` saying what is wrong with it.
 
     A body that may be YAML is tried as JSON first: that is what ``kubectl`` sends, and it is much faster.
     """
+    if isinstance(request.document, Unreadable):
+        raise ValueError(request.document.why)
     if request.document is not MISSING:
         return request.document
     return parse(request.body, is_yaml(content_type(request)))
@@ -96,18 +105,27 @@ def _key(key: Any) -> str:
     raise ValueError(f"a key of type {type(key).__name__} has no JSON form")
 
 
-def decode_object(request: Request, kind: str) -> dict[str, Any]:
-    """The object in the body of a create or update of ``kind``. 415 for a type we do not read, 400 for nonsense."""
+def decode_object(request: Request, kind: str, node: Node | None = None) -> dict[str, Any]:
+    """The object in the body of a create or update of ``kind``. 415 for a type we do not read, 400 for nonsense.
+
+    Protobuf is read for kinds whose type ``node`` is given.
+    """
     media = content_type(request)
-    if media not in ("", JSON, YAML):
-        raise unsupported_media_type((JSON, YAML))
+    accepted = (JSON, YAML) if node is None else (JSON, YAML, protobuf.MEDIA_TYPE)
+    if media and media not in accepted:
+        raise unsupported_media_type(accepted)
     try:
-        value = decode(request)
+        value = _from_protobuf(request.body, node) if node and media == protobuf.MEDIA_TYPE else decode(request)
     except ValueError as error:
         raise unrecognized(kind, f"couldn't get version/kind; {error}") from None
     if not isinstance(value, dict):
         raise unrecognized(kind, "couldn't get version/kind; json parse error: the body is not an object")
     return value
+
+
+def _from_protobuf(body: bytes, node: Node) -> dict[str, Any]:
+    api_version, kind, message = protobuf.kind_of(body)
+    return {"apiVersion": api_version, "kind": kind, **protobuf.decode(node, message)}
 
 
 def decode_configuration(request: Request) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from ksproxyd.model.status import bad_request
+from ksproxyd.standalone.schema.typetable import type_node
 from ksproxyd.standalone.wire import bodies
 from ksproxyd.standalone.wire.errors import (
     FieldError,
@@ -16,7 +17,6 @@ from ksproxyd.standalone.wire.errors import (
     not_supported,
     required,
     too_long,
-    unsupported_media_type,
 )
 from ksproxyd.standalone.wire.request import Request
 
@@ -134,11 +134,10 @@ class _DeleteBody(msgspec.Struct):
 
 
 def _delete_body(request: Request) -> dict[str, Any]:
-    if bodies.content_type(request) not in ("", bodies.JSON, bodies.YAML):
-        raise unsupported_media_type((bodies.JSON, bodies.YAML))
+    value = bodies.decode_object(request, "DeleteOptions", type_node("meta", "DeleteOptions"))
     try:
-        given = msgspec.convert(bodies.decode(request), _DeleteBody)
-    except (ValueError, msgspec.ValidationError) as error:
+        given = msgspec.convert(value, _DeleteBody)
+    except msgspec.ValidationError as error:
         raise bad_request(f"couldn't get version/kind; {error}") from None
     if given.kind not in (None, "", "DeleteOptions"):
         raise bad_request(f'no kind "{given.kind}" is registered for version "{given.apiVersion or ""}" of options')
