@@ -1,0 +1,241 @@
+"""``python -m bench``: measure, and print the tables."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.contenders import build_go_proxy
+from bench.download import GO, Downloads
+from bench.drain import Drain
+from bench.hot_path import HotPath
+from bench.load import CONNECTIONS, generator
+from bench.objects import DOCUMENT, MANY
+from bench.processes import installed, raise_file_limit
+from bench.requests import NGINX, Requests
+from bench.site import GIB, Site
+from bench.slow_reader import SlowReaders
+from bench.table import table
+from bench.watches import Watches, most
+
+SUBJECTS = ("requests", "download", "slow-reader", "watches", "drain")
+
+#: The most that a request may cost, over nginx's in the same rounds; more extensions over few; a download over Go's.
+PLAIN_GOAL, TLS_GOAL, FLAT_GOAL = 2.0, 2.2, 1.1
+PLAIN_RATE_GOAL, TLS_RATE_GOAL = 0.75, 1.0
+READER_GOAL = 32 << 20
+WATCH_GOAL = 25 << 10
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One number that was promised, and what it came to."""
+
+    what: str
+    found: str
+    wanted: str
+    met: bool
+
+
+class Run:
+    """One run of the benchmark."""
+
+    def __init__(self, options: argparse.Namespace, folder: Path, files: int) -> None:
+        self.goals: list[Goal] = []
+        self.numbers: dict[str, Any] = {}
+        self._options = options
+        self._folder = folder
+        self._files = files
+
+    def measure(self) -> None:
+        """Every subject that was asked for, in order; each table is printed as soon as it is known."""
+        options = self._options
+        go = self._go()
+        with Site(self._room("site"), options.size) as site:
+            print(f"The backend is {site.static}; a small answer has {len(DOCUMENT)} bytes.\n", flush=True)
+            if options.profile:
+                for tls in (False, True):
+                    self._profile(site, tls)
+                return
+            for subject in options.only:
+                if subject == "requests" and generator() is not None:
+                    for tls in (False, True):
+                        self._requests(site, go, tls)
+                elif subject == "download":
+                    for tls in (False, True):
+                        self._download(site, go, tls)
+                elif subject == "slow-reader":
+                    self._slow_reader(site)
+                elif subject == "watches":
+                    self._watches(site)
+                elif subject == "drain":
+                    self._drain(site)
+
+    def _go(self) -> Path | None:
+        if not self._options.peers or self._options.profile:
+            return None
+        begun = time.monotonic()
+        program = build_go_proxy(self._folder)
+        if program is not None:
+            print(f"Go's proxy was built in {time.monotonic() - begun:.1f} s.")
+        return program
+
+    def _room(self, name: str) -> Path:
+        folder = self._folder / name
+        folder.mkdir()
+        return folder
+
+    def _profile(self, site: Site, tls: bool) -> None:
+        path = HotPath(site, self._room(f"profile-{tls}"), self._options.seconds * self._options.rounds, tls=tls)
+        path.measure()
+        _show(path.report())
+
+    def _requests(self, site: Site, go: Path | None, tls: bool) -> None:
+        options = self._options
+        found = Requests(site, self._room(f"requests-{tls}"), go, tls=tls, peers=options.peers)
+        found.measure(options.rounds, options.seconds)
+        _show(found.report())
+        goal = TLS_GOAL if tls else PLAIN_GOAL
+        upstream = "TLS" if tls else "plain"
+        for row in found.rows:
+            ratios = found.ratios(row.name, NGINX)
+            self.numbers[f"{row.name}, {upstream}"] = {
+                "cpu_seconds": row.middle("cpu"),
+                "to_nginx": median(ratios) if ratios else None,
+                "rate": row.middle("rate"),
+                "p50": row.middle("p50"),
+                "p99": row.middle("p99"),
+            }
+            if ratios and row.name.startswith("ksproxyd") and str(MANY) not in row.name:
+                self._at_most(f"CPU a request, {row.name}, {upstream}", median(ratios), goal, "× nginx's")
+        for name, ratio in found.flatness().items():
+            self._at_most(f"CPU a request, {name}, {MANY} extensions over few", ratio, FLAT_GOAL, "×")
+
+    def _download(self, site: Site, go: Path | None, tls: bool) -> None:
+        found = Downloads(site, self._room(f"download-{tls}"), go, tls=tls)
+        found.measure(self._options.rounds)
+        _show(found.report())
+        ratio = found.ratio("ksproxyd", GO)
+        upstream = "TLS" if tls else "plain"
+        for row in found.rows:
+            self.numbers[f"download, {row.name}, {upstream}"] = {
+                "bytes_a_second": median(row.rates),
+                "cpu_seconds_a_gib": median(row.cpu),
+                "memory_over_idle": max(row.memory),
+            }
+        if ratio is not None:
+            wanted = TLS_RATE_GOAL if tls else PLAIN_RATE_GOAL
+            what = f"download rate, {upstream}"
+            self.goals.append(Goal(what, f"{ratio:.2f} × Go's", f"≥ {wanted:g} × Go's", ratio >= wanted))
+
+    def _slow_reader(self, site: Site) -> None:
+        found = SlowReaders(site, self._room("slow-reader"))
+        found.measure(self._options.seconds * 2)
+        _show(found.report())
+        for result in found.results:
+            self.numbers[f"slow reader, {result.upstream}"] = {"memory_over_idle": result.memory}
+            what = f"memory over idle, slow readers, {result.upstream}"
+            self._at_most(what, result.memory / (1 << 20), READER_GOAL >> 20, "MiB")
+
+    def _watches(self, site: Site) -> None:
+        count = most(self._files, self._options.watches)
+        if count < self._options.watches:
+            print(f"Only {self._files} files may be open, so there are {count} watches.")
+        found = Watches(site, self._room("watches"), count)
+        found.measure()
+        _show(found.report())
+        self.numbers["watches"] = {"count": count, "seconds": found.seconds, "memory": found.memory}
+        self._at_most("memory of an idle watch", found.memory / count / 1024, WATCH_GOAL >> 10, "KiB")
+
+    def _drain(self, site: Site) -> None:
+        found = Drain(site, self._room("drain"), self._options.in_flight)
+        found.measure()
+        _show(found.report())
+        self.numbers["drain"] = {"count": found.count, "whole": found.whole, "exit_code": found.exit_code}
+        self._at_most("requests lost at SIGTERM", found.count - found.whole, 0, "")
+
+    def _at_most(self, what: str, found: float, wanted: float, unit: str) -> None:
+        self.goals.append(Goal(what, f"{found:.3g} {unit}".strip(), f"≤ {wanted:g} {unit}".strip(), found <= wanted))
+
+
+def _show(text: str) -> None:
+    print(text + "\n", flush=True)
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=(sys.modules["bench"].__doc__ or "").strip())
+    parser.add_argument("--quick", action="store_true", help="less of everything, in under a minute; noisy")
+    parser.add_argument("--only", action="append", choices=SUBJECTS, help="this subject (may be given more than once)")
+    parser.add_argument("--profile", action="store_true", help="show instead where the time of a request goes")
+    parser.add_argument("--rounds", type=int, help="rounds in which every proxy has its turn (default 5)")
+    parser.add_argument("--seconds", type=float, help="length of a turn (default 2)")
+    parser.add_argument("--watches", type=int, help="idle watches (default 5000)")
+    parser.add_argument("--no-peers", dest="peers", action="store_false", help="measure beside nginx only")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers to this file")
+    options = parser.parse_args(words)
+    quick = options.quick
+    options.only = options.only or SUBJECTS
+    options.peers = options.peers and not quick
+    options.rounds = options.rounds or (2 if quick else 5)
+    options.seconds = options.seconds or (1.0 if quick else 2.0)
+    options.watches = options.watches or (1000 if quick else 5000)
+    options.in_flight = 200 if quick else 500
+    options.size = GIB // 4 if quick else GIB
+    return options
+
+
+def introduce(options: argparse.Namespace) -> Iterable[str]:
+    """What is measured on, and what is missing."""
+    yield f"{platform.system()} {platform.release()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}"
+    yield f"Python {platform.python_version()}"
+    for program, words in (("nginx", ["-v"]), ("go", ["version"])):
+        path = installed(program)
+        if path is not None:
+            done = subprocess.run([path, *words], capture_output=True, text=True, timeout=30, check=False)
+            yield (done.stdout or done.stderr).strip()
+    if installed("nginx") is None:
+        yield "MISSING: nginx (Debian: nginx-light). There are no ratios to it, and a slower program plays the backend."
+    if generator() is None:
+        yield "MISSING: wrk (Debian: wrk). Requests a second, latency and CPU time a request are not measured."
+    if installed("go") is None:
+        yield "MISSING: a Go toolchain. Go's httputil.ReverseProxy is not measured."
+    yield f"{options.rounds} rounds of {options.seconds:g} s, {CONNECTIONS} connections, medians of the rounds"
+
+
+def main(words: Sequence[str]) -> int:
+    """Run; returns 0 when all goals were met, 1 when some were not."""
+    options = parse(words)
+    files = raise_file_limit()
+    # ``with`` stops what was started; a signal must lead there.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    begun = time.monotonic()
+    for line in introduce(options):
+        print(line)
+    with tempfile.TemporaryDirectory(prefix="ksproxyd-bench-") as folder:
+        run = Run(options, Path(folder), files)
+        run.measure()
+    goals = run.goals
+    if goals:
+        rows = [[goal.what, goal.found, goal.wanted, "yes" if goal.met else "NO"] for goal in goals]
+        _show(table(["goal", "found", "wanted", "met"], rows))
+    if options.json:
+        options.json.write_text(json.dumps(run.numbers, indent=2) + "\n")
+    print(f"took {time.monotonic() - begun:.0f} s")
+    return 0 if all(goal.met for goal in goals) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
