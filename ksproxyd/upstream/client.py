@@ -10,6 +10,7 @@ from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ksproxyd.model.message import Fields
@@ -65,8 +66,7 @@ class Client:
         Fails with :class:`UpstreamError`. Cancelling the Deferred ends the request (kind ``cancelled``).
         """
         collector = _Collector(limit)
-        stream = self.stream(target, method, path, headers, body, collector)
-        collector.stream = stream
+        collector.stream = stream = self._make(target, method, path, headers, body, collector)
 
         def expired() -> None:
             stream.cancel()
@@ -82,6 +82,7 @@ class Client:
             return result
 
         collector.done.addBoth(over)
+        stream.start()
         return collector.done
 
     def stream(
@@ -93,20 +94,42 @@ class Client:
         body: bytes,
         sink: StreamSink,
     ) -> ClientStream:
-        """Send a request and hand the answer to ``sink`` as it comes. The head may come before this returns."""
-        lines = [method, b" ", path, b" HTTP/1.1\r\nHost: ", target.authority.encode("idna"), b"\r\n"]
+        """Send a request and hand the answer to ``sink`` as it comes. The head may come before this returns.
+
+        A ``Host`` among ``headers`` takes the place of the target's own.
+        """
+        stream = self._make(target, method, path, headers, body, sink)
+        stream.start()
+        return stream
+
+    def _make(
+        self,
+        target: Target,
+        method: bytes,
+        path: bytes,
+        headers: Iterable[tuple[bytes, bytes]],
+        body: bytes,
+        sink: StreamSink,
+    ) -> ClientStream:
+        host = target.host_field
+        lines: list[bytes] = []
         for name, value in headers:
-            lines += (name, b": ", value, b"\r\n")
+            if name.lower() == b"host":
+                host = value
+            else:
+                lines += (name, b": ", value, b"\r\n")
         if body or method in (b"POST", b"PUT", b"PATCH"):
             lines.append(b"Content-Length: %d\r\n" % len(body))
         lines += (b"\r\n", body)
-        stream = ClientStream(self._pools, target, method, b"".join(lines), sink)
-        stream.start()
-        return stream
+        # RFC 9110, 7.2: the first field, so that whoever reads the head knows at once what it is about.
+        start = b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (method, path, host)
+        return ClientStream(self._pools, target, method, start + b"".join(lines), sink)
 
 
 class ClientStream:
     """One request in progress (an :class:`~ksproxyd.upstream.http1.AnswerSink`)."""
+
+    log = Logger()
 
     def __init__(self, pools: Pools, target: Target, method: bytes, payload: bytes, sink: StreamSink) -> None:
         self._pools = pools
@@ -115,7 +138,7 @@ class ClientStream:
         self._payload = payload
         self._sink: StreamSink | None = sink
         self._connection: UpstreamConnection | None = None
-        self._dialing: Deferred[None] | None = None
+        self._dialing: Deferred[UpstreamConnection] | None = None
         self._retried = False
 
     def start(self) -> None:
@@ -127,28 +150,38 @@ class ClientStream:
         else:
             self._dial()
 
-    def _dial(self) -> None:
-        pool = self._pools.get(self._target)
-        self._dialing = pool.dial().addCallbacks(self._use, self._not_connected)
+    def _dial(self, fresh: bool = False) -> None:
+        # Kept before the callbacks are added: they may be called at once.
+        self._dialing = dialing = self._pools.get(self._target).dial(fresh)
+        dialing.addCallbacks(self._use, self._not_connected).addErrback(self._broken)
 
     def _use(self, connection: UpstreamConnection) -> None:
         self._dialing = None
-        if self._sink is None:
-            connection.pool.give_back(connection)
-            return
         self._connection = connection
         connection.begin(self, self._payload, bodiless=self._method == b"HEAD", complete=True)
 
     def _not_connected(self, failure: Failure) -> None:
         self._dialing = None
         error = failure.value
-        self._fail(error if isinstance(error, UpstreamError) else UpstreamError("connect", str(error)))
+        if isinstance(error, UpstreamError):
+            self._fail(error)
+        else:
+            self._broken(failure)
+
+    def _broken(self, failure: Failure) -> None:
+        """A mistake of our own must not leave the sink waiting."""
+        self.log.failure("a request to {target} failed", failure, target=self._target)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.release()
+        self._fail(UpstreamError("protocol", "the gateway failed to make the request"))
 
     def cancel(self) -> None:
         """Give the request up; the sink hears nothing more."""
         self._sink = None
-        if self._dialing is not None:
-            self._dialing.cancel()
+        dialing, self._dialing = self._dialing, None
+        if dialing is not None:
+            dialing.cancel()
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.release()
@@ -165,7 +198,6 @@ class ClientStream:
 
     def _fail(self, error: UpstreamError) -> None:
         sink, self._sink = self._sink, None
-        self._pools.prune(self._target)
         if sink is not None:
             sink.failed(error)
 
@@ -211,7 +243,7 @@ class ClientStream:
             and self._method in (b"GET", b"HEAD")
         ):
             self._retried = True
-            self._dial()
+            self._dial(fresh=True)
             return
         self._fail(reason)
 

@@ -31,21 +31,9 @@ _HOP_BY_HOP = frozenset(
         b"http2-settings",
     ]
 )
-_FORWARDED = frozenset(
-    [
-        b"forwarded",
-        b"x-forwarded-for",
-        b"x-forwarded-host",
-        b"x-forwarded-proto",
-        b"x-forwarded-port",
-        b"x-forwarded-uri",
-        b"x-forwarded-server",
-        b"x-forwarded-prefix",
-        b"x-forwarded-ssl",
-        b"x-real-ip",
-        b"x-client-ip",
-    ]
-)
+_FORWARDED = frozenset([b"forwarded", b"x-real-ip", b"x-client-ip"])
+#: ``-For``, ``-Host`` and ``-Proto``, but also ``-User``, ``-Groups``, ``-Client-Cert`` and what else proxies make up.
+_FORWARDED_PREFIX = b"x-forwarded-"
 _IDENTITY_PREFIXES = (b"x-remote-", b"impersonate-", b"x-kubesphere-authorization", b"x-kubesphere-rawquery")
 
 _fates: dict[bytes, int] = {}
@@ -60,7 +48,7 @@ def fate(key: bytes) -> int:
         plain = key.replace(b"_", b"-")
         if plain in _HOP_BY_HOP:
             known = HOP
-        elif plain in _FORWARDED:
+        elif plain in _FORWARDED or plain.startswith(_FORWARDED_PREFIX):
             known = FORWARDED
         elif plain.startswith(_IDENTITY_PREFIXES):
             known = IDENTITY

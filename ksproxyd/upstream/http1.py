@@ -10,7 +10,6 @@ import ssl
 from typing import TYPE_CHECKING, Protocol
 
 import httptools
-from twisted.internet import error
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -20,11 +19,11 @@ from ksproxyd.upstream.errors import UpstreamError, tls_error
 from ksproxyd.upstream.target import client_context
 
 if TYPE_CHECKING:
-    from ksproxyd.upstream.pool import Pool
+    from ksproxyd.upstream.pool import Attempt, Pool
 
 Item = tuple[bytes, bytes, bytes]
 
-#: Largest head of an answer, in bytes, and how many fields it may have.
+#: Largest head of an answer with the interim answers before it, in bytes, and how many fields a head may have.
 HEAD_BYTES = 262144
 HEAD_FIELDS = 500
 
@@ -75,6 +74,8 @@ class UpstreamConnection(Stream):
     log = Logger()
 
     sink: AnswerSink | None = None
+    #: Who had this connection made, until it is ready.
+    attempt: Attempt | None = None
     #: Requests begun on this connection.
     served = 0
     #: The request in progress has been sent completely.
@@ -114,13 +115,21 @@ class UpstreamConnection(Stream):
         if trust is None:
             return
         self.deadline = pool.wheel.now + pool.timeouts.tls_handshake
-        name = trust.server_name or pool.target.host
-        self.start_tls(TLSLayer(client_context(trust), server_side=False, server_name=name), client=True)
+        try:
+            name = trust.server_name or pool.target.host
+            layer = TLSLayer(client_context(trust), server_side=False, server_name=name)
+        except (ssl.SSLError, ValueError) as problem:
+            # What is trusted was checked when it was configured, but not by this library and not with this name.
+            self.trouble = UpstreamError("tls", "TLS with the upstream cannot be set up", str(problem))
+            self.abort()
+            return
+        self.start_tls(layer, client=True)
 
     def secured(self) -> None:
         self.deadline = 0.0
-        assert self.tls is not None
-        self.pool.secured(self)
+        attempt, self.attempt = self.attempt, None
+        if attempt is not None:
+            attempt.ready(self)
 
     def tls_failed(self, reason: ssl.SSLError) -> None:
         self.trouble = tls_error(reason)
@@ -134,17 +143,27 @@ class UpstreamConnection(Stream):
             else:
                 # RFC 9112, 9.8: without a close_notify this may as well be somebody cutting the line.
                 self.trouble = UpstreamError("closed", "the upstream broke off its answer")
-        self.close()
+        self._hang_up()
         if self.sink is not None:
             # A FIN in the middle: what is missing cannot come any more.
             self._fail(self.trouble or self._broken())
 
     def lost(self, reason: Failure) -> None:
         self.pool.wheel.forget(self)
-        self.pool.lost(self, self.trouble or (None if reason.check(error.ConnectionDone) else reason))
+        attempt, self.attempt = self.attempt, None
+        self.pool.lost(self)
+        if attempt is not None:
+            lost = UpstreamError("connect", "the connection was lost during the handshake", str(reason.value))
+            attempt.failed(self.trouble or lost)
         if self.sink is not None:
             self._fail(self.trouble or self._broken(str(reason.value)))
+        # The parser holds this object's methods.
         del self._parser
+
+    def _hang_up(self) -> None:
+        """Close, but do not wait for a peer that does not take what is queued."""
+        self.deadline = self.pool.wheel.now + self.pool.timeouts.linger
+        self.close()
 
     def _broken(self, detail: str = "") -> UpstreamError:
         if self._in_head:
@@ -156,10 +175,14 @@ class UpstreamConnection(Stream):
         if self.receiver is not None:
             self.receiver.idle_timeout()
             return
+        if self._closing:
+            self.abort()
+            return
         if self.tls is not None and not self.tls.ready:
             self.trouble = UpstreamError("timeout", "the TLS handshake with the upstream timed out")
         elif self.sink is None:
-            self.close()
+            self.pool.forget(self)
+            self._hang_up()
             return
         elif self._in_head:
             seconds = self.pool.timeouts.response_header
@@ -197,10 +220,25 @@ class UpstreamConnection(Stream):
     def request_sent(self) -> None:
         """The request's body is complete: from now on the backend is expected to answer in time."""
         self.sent_all = True
-        if self._complete:
-            self._settle()
-        elif self._in_head and self.pool.timeouts.response_header:
-            self.deadline = self.pool.wheel.now + self.pool.timeouts.response_header
+        self.expect_head(True)
+
+    def expect_head(self, expected: bool) -> None:
+        """The backend's time to answer, or to take more of the request, begins now; or it has all the time it wants."""
+        wait = self.pool.timeouts.response_header
+        if self._in_head and wait:
+            self.deadline = self.pool.wheel.now + wait if expected else 0.0
+
+    def pause(self) -> None:
+        # A client that does not read must not count against the backend.
+        if self.receiver is None and not self._in_head:
+            self.deadline = 0.0
+        super().pause()
+
+    def resume(self) -> None:
+        idle = self.pool.timeouts.stream_idle
+        if idle and self.receiver is None and not self._in_head and self.sink is not None:
+            self.deadline = self.pool.wheel.now + idle
+        super().resume()
 
     def release(self) -> None:
         """The sink has lost interest: the answer in progress, if any, is dropped with the connection."""
@@ -216,7 +254,12 @@ class UpstreamConnection(Stream):
             self.pool.spoiled(self)
             self.abort()
             return
-        self.answered = True
+        if not self.answered:
+            self.answered = True
+            if data[:1] != b"H":
+                # llhttp would skip empty lines, and take RTSP.
+                self._give_up(UpstreamError("protocol", "the upstream does not speak HTTP/1.1", repr(data[:32])))
+                return
         before = self._body_size
         try:
             self._parser.feed_data(data)
@@ -236,6 +279,11 @@ class UpstreamConnection(Stream):
             return
         if self._complete:
             # Only now: the sink's next request must not meet what else this piece may have held.
+            if self._bodiless:
+                end = data.find(b"\r\n\r\n")
+                if end < 0 or end + 4 != len(data):
+                    # Something followed the head, or may have: what llhttp made of it is none of an answer to HEAD.
+                    self._reusable = False
             self._finish()
             return
         if self._in_head or self._body_size == before:
@@ -245,10 +293,11 @@ class UpstreamConnection(Stream):
                 self._give_up(UpstreamError("protocol", "the head of the upstream's answer is too long"))
                 return
         if not self._in_head:
-            sink.flush()
             idle = self.pool.timeouts.stream_idle
             if idle:
                 self.deadline = self.pool.wheel.now + idle
+            # May pause this connection.
+            sink.flush()
 
     def _spoil(self, reason: UpstreamError) -> None:
         """Something is wrong with what came; an answer that was complete before it still counts."""
@@ -303,7 +352,6 @@ class UpstreamConnection(Stream):
         assert sink is not None
         status = self._status = self._parser.get_status_code()
         self._in_head = False
-        self._head_size = 0
         version = self._parser.get_http_version()
         if version != "1.1" and version != "1.0":
             raise UpstreamError("protocol", "the upstream does not speak HTTP/1.1")
@@ -326,15 +374,19 @@ class UpstreamConnection(Stream):
                 return
             if status < 100:
                 raise UpstreamError("protocol", "the upstream's answer has an impossible status")
+            if self._length or self._coding is not None:
+                # RFC 9110, 15.2: an interim answer has no content; whatever follows would be taken for the final one.
+                raise UpstreamError("protocol", "the upstream's interim answer has a body")
             sink.interim(status, items)
             return
         if status > 599:
             raise UpstreamError("protocol", "the upstream's answer has an impossible status")
+        self._head_size = 0
         self.deadline = 0.0
         length = self._length
         self._until_close = False
         if self._coding is not None:
-            if self._coding.lower() != b"chunked" or version == "1.0":
+            if self._coding.strip().lower() != b"chunked" or version == "1.0":
                 raise UpstreamError("protocol", "the upstream uses a transfer coding that is not known here")
             length = None
         elif length is None and not (self._bodiless or status == 204 or status == 304):
@@ -376,16 +428,14 @@ class UpstreamConnection(Stream):
             self._settle()
         else:
             # An early answer. What is left of the request has nowhere to go, and the framing is in the middle.
-            self._reusable = False
-            self.clear_producer()
-            self.close()
+            self._hang_up()
         sink.end()
 
     def _settle(self) -> None:
         if self._reusable and not self._closing:
             self.pool.give_back(self)
         else:
-            self.close()
+            self._hang_up()
 
     def _switch(self, rest: bytes) -> None:
         """101: HTTP is over on this connection."""

@@ -111,7 +111,7 @@ class Plan:
     ) -> None:
         self.name = name
         self.pool = pool
-        self.host = pool.target.authority.encode("idna" if not pool.target.authority.isascii() else "ascii")
+        self.host = pool.target.host_field
         self.identity = identity
         # The field is looked at where others are dropped, so that plans that do not care pay nothing.
         self.drop = drop if codings is None else drop | {b"accept-encoding"}
@@ -125,9 +125,11 @@ class Plan:
         self.cell = cell
 
 
-def _claimed(key: bytes, trusted: bool) -> bool:
-    """Whether the field says something about its sender that only this gateway may say."""
+def _stays_here(key: bytes, trusted: bool, hops: frozenset[bytes] | None) -> bool:
+    """Whether the client's field is for this hop only, or says what only this gateway may say of its sender."""
     what = fate(key)
+    if what == KEEP:
+        return hops is not None and key in hops
     return what == IDENTITY or (what == FORWARDED and not trusted)
 
 
@@ -141,9 +143,11 @@ def request_head(exchange: Exchange, plan: Plan, method: bytes, target: bytes, s
     drop = plan.drop
     forwarded_for = b""
     if plan.up is not None:
-        # The client's claims go before the rules see the block; what the rules set is the author's own.
-        items = plan.up.apply([item for item in items if not _claimed(item[0], exchange.trusted)])
+        # The client's claims and its hop's fields go before the rules see the block; what the rules set is the
+        # author's own, and no client's to drop.
+        items = plan.up.apply([item for item in items if not _stays_here(item[0], exchange.trusted, hops)])
         claimed = False
+        hops = None
     else:
         claimed = not exchange.trusted
     for key, name, value in items:
@@ -163,8 +167,12 @@ def request_head(exchange: Exchange, plan: Plan, method: bytes, target: bytes, s
                     out += (name, b": ", value, b"\r\n")
         elif what == IDENTITY and plan.up is not None and not plan.identity:
             out += (name, b": ", value, b"\r\n")
-    peer = exchange.peer.encode("ascii")
-    out += (b"X-Forwarded-For: ", forwarded_for + b", " + peer if forwarded_for else peer, b"\r\n")
+    if exchange.peer:
+        # A peer on a UNIX socket has no address.
+        peer = exchange.peer.encode("ascii")
+        forwarded_for = forwarded_for + b", " + peer if forwarded_for else peer
+    if forwarded_for:
+        out += (b"X-Forwarded-For: ", forwarded_for, b"\r\n")
     if plan.identity:
         out.append(identity_lines(exchange.user))
     if plan.credentials is not None:
@@ -174,9 +182,9 @@ def request_head(exchange: Exchange, plan: Plan, method: bytes, target: bytes, s
     if switching:
         assert exchange.upgrade is not None
         out += (b"Connection: Upgrade\r\nUpgrade: ", exchange.upgrade, b"\r\n\r\n")
-    elif exchange.length < 0:
-        out.append(b"Transfer-Encoding: chunked\r\n\r\n")
     else:
-        out.append(b"\r\n")
+        if exchange.wants_continue:
+            out.append(b"Expect: 100-continue\r\n")
+        out.append(b"Transfer-Encoding: chunked\r\n\r\n" if exchange.length < 0 else b"\r\n")
     return b"".join(out)
 

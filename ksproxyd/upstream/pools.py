@@ -51,13 +51,18 @@ class Pools:
         self._gone = Totals()
 
     def get(self, target: Target) -> Pool:
-        """The pool for ``target``, for one request; :meth:`prune` afterwards."""
+        """The pool for ``target``. It is forgotten when its last connection is gone, unless somebody holds it."""
         pool = self._pools.get(target)
         if pool is None:
-            pool = Pool(
-                target, self._dialer, self._wheel, self.timeouts, self._max_idle, self._max_connections
+            pool = self._pools[target] = Pool(
+                target,
+                self._dialer,
+                self._wheel,
+                self.timeouts,
+                self._max_idle,
+                self._max_connections,
+                self._emptied,
             )
-            self._pools[target] = pool
         return pool
 
     def hold(self, target: Target) -> Pool:
@@ -77,10 +82,9 @@ class Pools:
             self._gone.add(pool)
             pool.close()
 
-    def prune(self, target: Target) -> None:
-        """Forget the pool for ``target`` if nobody holds it and it has no connection."""
-        pool = self._pools.get(target)
-        if pool is not None and target not in self._holds and not pool.size:
+    def _emptied(self, pool: Pool) -> None:
+        target = pool.target
+        if target not in self._holds and self._pools.get(target) is pool:
             del self._pools[target]
             self._gone.add(pool)
 
@@ -93,6 +97,7 @@ class Pools:
             pool.timeouts = timeouts
             pool.max_idle = max_idle
             pool.max_connections = max_connections
+            pool.serve_waiting()
 
     def totals(self) -> Totals:
         """What the metrics show."""

@@ -16,8 +16,9 @@ from twisted.python.failure import Failure
 from ksproxyd.model.message import Response
 from ksproxyd.model.status import StatusError, bad_gateway, gateway_timeout, internal
 from ksproxyd.upstream.errors import UpstreamError
+from ksproxyd.upstream.filtered import FilteredBody, FilterTurns
 from ksproxyd.upstream.http1 import Item, UpstreamConnection
-from ksproxyd.upstream.plan import Answer, BodyFilter, Plan, request_head
+from ksproxyd.upstream.plan import Answer, Plan, request_head
 from ksproxyd.upstream.tunnel import Tunnel
 
 if TYPE_CHECKING:
@@ -28,13 +29,17 @@ _IDEMPOTENT = frozenset([b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"])
 
 
 class Proxy:
-    """Forwards exchanges. One for the gateway."""
+    """Forwards exchanges. One for the gateway.
 
-    def __init__(self, clock: IReactorTime) -> None:
+    ``monotonic`` measures how long rewriting takes, in seconds; without it that is the clock's business, too.
+    """
+
+    def __init__(self, clock: IReactorTime, monotonic: Callable[[], float] | None = None) -> None:
         self.clock = clock
+        self.turns = FilterTurns(clock, monotonic or clock.seconds)
         self.tunnels: set[Tunnel] = set()
         self.tunnels_opened = 0
-        #: Bytes of finished tunnels, from clients and to clients.
+        #: Bytes that tunnels have carried so far, from clients and to clients.
         self.tunnel_bytes = [0, 0]
         #: Requests sent once more because an idle connection was closed under them.
         self.retries = 0
@@ -51,10 +56,18 @@ class Proxy:
             if refusal is not None:
                 raise refusal
         exchange.node = plan.name
-        if exchange.upgrade is not None:
-            Tunnel(self, exchange, plan, target, method or exchange.method.encode("ascii")).start()
-        else:
-            Relay(self, exchange, plan, target, method or exchange.method.encode("ascii")).start()
+        carrier: Relay | Tunnel | None = None
+        try:
+            kind = Relay if exchange.upgrade is None else Tunnel
+            carrier = kind(self, exchange, plan, target, method or exchange.method.encode("ascii"))
+            carrier.start()
+        except Exception:
+            # Whoever called answers; what was admitted and begun must not outlive that.
+            if carrier is not None:
+                carrier.cancel()
+            elif policy is not None:
+                policy.done(exchange)
+            raise
         return None
 
     def failed(self, exchange: Exchange, plan: Plan, reason: UpstreamError) -> None:
@@ -84,7 +97,7 @@ class Relay:
         "_begun",
         "_body",
         "_dialing",
-        "_filter",
+        "_filtered",
         "_head",
         "_method",
         "_retried",
@@ -103,9 +116,9 @@ class Relay:
         self._method = method
         self._head = request_head(exchange, plan, method, target)
         self.connection: UpstreamConnection | None = None
-        self._dialing: Deferred[None] | None = None
+        self._dialing: Deferred[UpstreamConnection] | None = None
         self._upload: Upload | None = None
-        self._filter: BodyFilter | None = None
+        self._filtered: FilteredBody | None = None
         self._streaming = False
         self._retried = False
         self._begun = 0.0
@@ -120,16 +133,15 @@ class Relay:
         else:
             self._dial()
 
-    def _dial(self) -> None:
-        self._dialing = self.plan.pool.dial().addCallbacks(self._use, self._not_connected)
-        self._dialing.addErrback(self._broken)
+    def _dial(self, fresh: bool = False) -> None:
+        # Kept before the callbacks are added: they may be called at once.
+        self._dialing = dialing = self.plan.pool.dial(fresh)
+        dialing.addCallbacks(self._use, self._not_connected).addErrback(self.broken)
 
-    def _broken(self, failure: Failure) -> None:
+    def broken(self, failure: Failure) -> None:
         """A mistake of our own must not leave the client waiting."""
         self.log.failure("forwarding {exchange} failed", failure, exchange=self.exchange)
-        if self.connection is not None:
-            self.connection.release()
-            self.connection = None
+        self.cancel()
         if not self.exchange.finished:
             if self.exchange.status:
                 self.exchange.abort()
@@ -137,20 +149,19 @@ class Relay:
                 self.exchange.refuse(internal("the gateway failed to forward the request"))
 
     def _not_connected(self, failure: Failure) -> None:
+        if self._dialing is None:
+            # Given up; whoever did it sees to the client.
+            return
         self._dialing = None
         error = failure.value
-        if not isinstance(error, UpstreamError):
-            self._broken(failure)
-        elif not self.exchange.finished:
+        if isinstance(error, UpstreamError):
             self._fail(error)
+        else:
+            self.broken(failure)
 
     def _use(self, connection: UpstreamConnection) -> None:
         self._dialing = None
         exchange = self.exchange
-        if exchange.finished:
-            # The client left while we were connecting; the connection is as good as new.
-            connection.pool.give_back(connection)
-            return
         self.connection = connection
         length = exchange.length
         connection.begin(self, self._head, bodiless=self._method == b"HEAD", complete=not length)
@@ -162,13 +173,16 @@ class Relay:
                 upload.start()
 
     def cancel(self) -> None:
-        """The client is gone: nobody waits for the backend any more."""
-        if self._dialing is not None:
-            self._dialing.cancel()
+        """The client is gone, or has its answer already: nobody waits for the backend any more."""
+        dialing, self._dialing = self._dialing, None
+        if dialing is not None:
+            dialing.cancel()
         self._stop_upload()
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.release()
+        if self._filtered is not None:
+            self._filtered.close()
         if self.plan.policy is not None:
             self.plan.policy.done(self.exchange)
 
@@ -197,6 +211,9 @@ class Relay:
             plan.cell.answered(status, seconds)
         if plan.policy is not None:
             plan.policy.answered(exchange, status)
+        if self._upload is not None and not self._upload.started:
+            # The backend has decided without the body, and nobody is to be asked for it any more.
+            self._stop_upload()
         if plan.on_answer is not None or plan.down is not None:
             changed = self._change(Answer(status, items, length, dated))
             if changed is None:
@@ -226,16 +243,24 @@ class Relay:
             answer.items = plan.down.apply(answer.items)
             answer.dated = any(item[0] == b"date" for item in answer.items)
         if answer.body is not None:
-            self._filter = answer.body
+            self._filtered = FilteredBody(self, answer.body, self.proxy.turns)
             answer.length = None
         return answer
 
     def data(self, data: bytes) -> None:
-        if self._filter is not None:
-            data = self._filter.feed(data)
-        self.exchange.write(data)
+        if self._filtered is not None:
+            self._filtered.data(data)
+        else:
+            self.exchange.write(data)
 
     def flush(self) -> None:
+        if self._filtered is not None:
+            self._filtered.flush()
+        else:
+            self.send()
+
+    def send(self) -> None:
+        """Let the client have what has been written."""
         if not self._streaming:
             self._streaming = True
             self.exchange.set_producer(self)
@@ -245,12 +270,16 @@ class Relay:
         self.connection = None
         if self._upload is not None:
             self._stop_upload()
-        exchange = self.exchange
-        if self._filter is not None:
-            exchange.write(self._filter.end())
+        if self._filtered is not None:
+            self._filtered.end()
+        else:
+            self.finish()
+
+    def finish(self) -> None:
+        """The answer is complete as the client gets it."""
         if self.plan.policy is not None:
-            self.plan.policy.done(exchange)
-        exchange.finish()
+            self.plan.policy.done(self.exchange)
+        self.exchange.finish()
 
     def switched(self, items: list[Item], rest: bytes) -> None:
         connection, self.connection = self.connection, None
@@ -273,7 +302,7 @@ class Relay:
             # The idle connection was closed under the request. A fresh one cannot be stale.
             self._retried = True
             self.proxy.retries += 1
-            self._dial()
+            self._dial(fresh=True)
             return
         self._fail(reason)
 
@@ -302,14 +331,15 @@ class Relay:
 class Upload:
     """A request's body on its way to a backend (a :class:`~ksproxyd.server.exchange.BodySink`)."""
 
-    __slots__ = ("_chunked", "_clock", "_connection", "_exchange", "_started", "_timer")
+    __slots__ = ("_chunked", "_clock", "_connection", "_exchange", "_timer", "started")
 
     def __init__(self, clock: IReactorTime, exchange: Exchange, connection: UpstreamConnection) -> None:
         self._clock = clock
         self._exchange = exchange
         self._connection = connection
         self._chunked = exchange.length < 0
-        self._started = False
+        #: The body has been asked for, or will not be any more.
+        self.started = False
         self._timer: IDelayedCall | None = None
 
     def wait(self, seconds: float) -> None:
@@ -318,16 +348,16 @@ class Upload:
 
     def start(self) -> None:
         """Ask for the body and send it."""
-        if self._started:
+        if self.started:
             return
-        self._started = True
+        self.started = True
         self._cancel_timer()
         self._connection.set_producer(self)
         self._exchange.send_body_to(self)
 
     def stop(self) -> None:
         """The body is not wanted (any more)."""
-        self._started = True
+        self.started = True
         self._cancel_timer()
         self._exchange.sink = None
         if not self._exchange.body_done:
@@ -354,8 +384,10 @@ class Upload:
 
     def pauseProducing(self) -> None:
         self._exchange.pause_body()
+        self._connection.expect_head(True)
 
     def resumeProducing(self) -> None:
+        self._connection.expect_head(False)
         self._exchange.resume_body()
 
     def stopProducing(self) -> None:

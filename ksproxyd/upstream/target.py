@@ -39,6 +39,11 @@ class Target(msgspec.Struct, frozen=True):
         default = 443 if self.scheme == "https" else 80
         return host if self.port == default else f"{host}:{self.port}"
 
+    @property
+    def host_field(self) -> bytes:
+        """:attr:`authority` as it is sent. Hosts are ASCII wherever they come from."""
+        return self.authority.encode("ascii")
+
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}"
 

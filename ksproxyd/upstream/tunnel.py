@@ -34,41 +34,52 @@ class Tunnel:
         self.exchange = exchange
         self.plan = plan
         self._head = request_head(exchange, plan, method, target, switching=True)
-        self._dialing: Deferred[None] | None = None
+        self._bodiless = method == b"HEAD"
+        self._dialing: Deferred[UpstreamConnection] | None = None
         self._backend: UpstreamConnection | None = None
         self._ends: tuple[_End, _End] | None = None
         self._relaying = False
+        self._streaming = False
         self._begun = 0.0
 
     def start(self) -> None:
         """Dial and send the handshake."""
-        def not_connected(failure: Failure) -> None:
-            self._dialing = None
-            error = failure.value
-            if isinstance(error, UpstreamError):
-                if not self.exchange.finished:
-                    self.failed(error)
-            else:
-                self.log.failure("an upgrade failed", failure)
-                if not self.exchange.status:
-                    self.exchange.refuse(internal("the gateway failed to forward the request"))
-
         self._begun = self.proxy.clock.seconds()
         self.exchange.on_gone = self.cancel
-        self._dialing = self.plan.pool.dial().addCallback(self._use).addErrback(not_connected)
+        self._dialing = dialing = self.plan.pool.dial(fresh=True)
+        dialing.addCallbacks(self._use, self._not_connected).addErrback(self._broken)
+
+    def _not_connected(self, failure: Failure) -> None:
+        if self._dialing is None:
+            # Given up; whoever did it sees to the client.
+            return
+        self._dialing = None
+        error = failure.value
+        if isinstance(error, UpstreamError):
+            self.failed(error)
+        else:
+            self._broken(failure)
+
+    def _broken(self, failure: Failure) -> None:
+        """A mistake of our own must not leave the client waiting."""
+        self.log.failure("an upgrade failed", failure)
+        self.cancel()
+        if not self.exchange.finished:
+            if self.exchange.status:
+                self.exchange.abort()
+            else:
+                self.exchange.refuse(internal("the gateway failed to forward the request"))
 
     def _use(self, connection: UpstreamConnection) -> None:
         self._dialing = None
-        if self.exchange.finished:
-            connection.pool.give_back(connection)
-            return
         self._backend = connection
-        connection.begin(self, self._head, bodiless=False, complete=True)
+        connection.begin(self, self._head, bodiless=self._bodiless, complete=True)
 
     def cancel(self) -> None:
         """The client left before the handshake was over."""
-        if self._dialing is not None:
-            self._dialing.cancel()
+        dialing, self._dialing = self._dialing, None
+        if dialing is not None:
+            dialing.cancel()
         backend, self._backend = self._backend, None
         if backend is not None:
             backend.release()
@@ -103,6 +114,9 @@ class Tunnel:
             exchange.refuse(bad_gateway(message))
             return
         self._relaying = True
+        if self.plan.down is not None:
+            items = self.plan.down.apply(items)
+            dated = any(item[0] == b"date" for item in items)
         lines: list[bytes] = []
         for _, name, value in items:
             lines += (name, b": ", value, b"\r\n")
@@ -113,7 +127,9 @@ class Tunnel:
 
     def flush(self) -> None:
         if self._relaying:
-            self.exchange.set_producer(self)
+            if not self._streaming:
+                self._streaming = True
+                self.exchange.set_producer(self)
             self.exchange.flush()
 
     def end(self) -> None:
@@ -227,6 +243,9 @@ class _End:
         self.other.stream.send(data)
 
     def ended(self) -> None:
+        if self.done:
+            # Reading went on after the end, and has met it again.
+            return
         self.done = True
         if self.other.done:
             self.tunnel.over()
@@ -249,7 +268,8 @@ class _End:
         self.stream.pause()
 
     def resumeProducing(self) -> None:
-        self.stream.resume()
+        if not self.done:
+            self.stream.resume()
 
     def stopProducing(self) -> None:
         """The other stream's transport is gone; its own end is told."""
