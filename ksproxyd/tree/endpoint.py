@@ -100,9 +100,7 @@ def ca_pem(value: Any) -> bytes | None:
         if _PEM_MARK not in decoded:
             decoded = decode_base64(decoded)
     except ValueError as error:
-        raise EndpointError(
-            f"caBundle is not base64 of PEM ({error}): write base64 of the CA's PEM"
-        ) from error
+        raise EndpointError(f"caBundle is not base64 of PEM ({error}): write base64 of the CA's PEM") from error
     if _CERTIFICATE_MARK not in decoded:
         raise EndpointError("caBundle holds no certificate: write base64 of the CA's PEM")
     try:
@@ -191,9 +189,7 @@ def _host_and_port(authority: str, field: str, url: str) -> tuple[str, int | Non
         return host, None
     # int() takes signs, underscores and other scripts' digits.
     if not re.fullmatch("[0-9]{1,5}", digits) or not 0 < int(digits) < 65536:
-        raise EndpointError(
-            f"{field} {_quote(url)} has the port {_quote(digits)}: write a number from 1 to 65535"
-        )
+        raise EndpointError(f"{field} {_quote(url)} has the port {_quote(digits)}: write a number from 1 to 65535")
     return host, int(digits)
 
 
@@ -202,9 +198,7 @@ def _host_name(host: str, field: str, url: str) -> str:
         raise EndpointError(f"{field} {_quote(url)} has no host: write http://host:port or https://host:port")
     labels = host.removesuffix(".").split(".")
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise EndpointError(
-            f"{field} {_quote(url)} has {_quote(host)} for a host: write a DNS name or an address"
-        )
+        raise EndpointError(f"{field} {_quote(url)} has {_quote(host)} for a host: write a DNS name or an address")
     # A name that ends in a number is read as an address by some and as a name by others.
     if labels[-1].isdigit() and not _is_address(host, 4):
         raise EndpointError(f"{field} {_quote(url)} has {_quote(host)} for a host, which is no IPv4 address")
