@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from ksproxyd.model.message import Fields, Pairs
 from ksproxyd.tree.html import LINK_HEAD_BYTES, HtmlRewriter
-from ksproxyd.tree.recode import CODINGS, BodyRewriter, NoBody, Rewriter
+from ksproxyd.tree.recode import CODINGS, BodyRewriter, NoBody
 
 # Scheme and authority of an http URL as browsers read it (WHATWG URL, 4.4): any number of slashes from two on,
 # a backslash being one.
@@ -75,7 +75,7 @@ class LinkRewriter:
             fields.append((b"X-Forwarded-Host", self.gateway_host))
         return fields
 
-    def response(self, method: str, status: int, fields: Fields) -> Rewriter | None:
+    def response(self, method: str, status: int, fields: Fields) -> BodyRewriter | NoBody | None:
         """Rewrite the header ``fields`` of the answer to a ``method`` request; what its body must go through, or None.
 
         With a rewriter the body's length is not known in advance. There is one for pages that are ``text/html``,

@@ -30,8 +30,8 @@ class Rewriter(Protocol):
 class BodyRewriter:
     """Passes a body in ``coding`` (one of :data:`CODINGS`) through ``rewriter``.
 
-    What :meth:`feed` returns may be sent at once: a page that is delivered little by little arrives so. However far a
-    body expands, memory stays at one step's; :meth:`steps` also lets the caller rest in between.
+    What :meth:`steps` gives may be sent at once: a page that is delivered little by little arrives so. However far a
+    body expands, memory stays at one step's, and the caller may rest in between.
     """
 
     __slots__ = ("_coding", "_compress", "_inflate", "_rewriter", "_started")
@@ -45,18 +45,11 @@ class BodyRewriter:
         wbits = _GZIP if self._coding == b"gzip" else zlib.MAX_WBITS
         self._compress = zlib.compressobj(_LEVEL, zlib.DEFLATED, wbits)
 
-    def feed(self, data: bytes) -> bytes:
-        """Take the next piece of the body; what can be sent of it.
-
-        Raises :class:`UpstreamError` when the body is not what its ``Content-Encoding`` says: the answer cannot be
-        completed then.
-        """
-        return b"".join(self.steps(data))
-
     def steps(self, data: bytes) -> Iterator[bytes]:
-        """Like :meth:`feed`, in steps of at most :data:`STEP_BYTES` of text, each when it is asked for.
+        """Take the next piece of the body: what can be sent of it, a step of :data:`STEP_BYTES` of text at a time.
 
-        All must have been taken before the next piece is given.
+        All must have been taken before the next piece is given. Raises :class:`UpstreamError` when the body is not what
+        its ``Content-Encoding`` says: the answer cannot be completed then.
         """
         if not self._coding:
             for start in range(0, len(data), STEP_BYTES):
@@ -69,7 +62,7 @@ class BodyRewriter:
         yield self._compress.flush(zlib.Z_SYNC_FLUSH)
 
     def end(self) -> bytes:
-        """The body is over: the rest of it. Fails as :meth:`feed` does if it should not be over."""
+        """The body is over: the rest of it. Fails as :meth:`steps` does if it should not be over."""
         if not self._coding:
             return self._rewriter.end()
         if self._started and not self._inflate.eof:
@@ -102,8 +95,8 @@ class BodyRewriter:
 class NoBody:
     """Stands for the body that an answer to ``HEAD``, or a 304, does not have: its length, too, is not known."""
 
-    def feed(self, data: bytes) -> bytes:
-        return b""
+    def steps(self, data: bytes) -> Iterator[bytes]:
+        return iter(())
 
     def end(self) -> bytes:
         return b""

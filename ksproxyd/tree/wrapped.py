@@ -23,7 +23,7 @@ class WrappedTransport:
     def __init__(self, prefix: bytes, target: Target) -> None:
         self._prefix = prefix
         hosts = {target.authority, f"{target.host}:{target.port}"}
-        self._internal = frozenset(host.encode("idna") for host in hosts)
+        self._internal = frozenset(host.encode("ascii") for host in hosts)
 
     def _rewriter(self, exchange: Exchange) -> LinkRewriter:
         scheme, host = client_facing(exchange)

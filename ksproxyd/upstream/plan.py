@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from ksproxyd.model.status import StatusError
@@ -22,11 +22,16 @@ class HeaderRules(Protocol):
 
 
 class BodyFilter(Protocol):
-    """Rewrites an answer's body as it passes."""
+    """Rewrites an answer's body as it passes.
 
-    def feed(self, data: bytes) -> bytes: ...
+    Either method raises :class:`~ksproxyd.upstream.errors.UpstreamError` where the body is not what it should be.
+    """
 
-    def end(self) -> bytes: ...
+    def steps(self, data: bytes) -> Iterator[bytes]:
+        """Take the next piece of the body: what can be sent of it, in steps of a millisecond or two."""
+
+    def end(self) -> bytes:
+        """The body is over: the rest of it."""
 
 
 class Answer:

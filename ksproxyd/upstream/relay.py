@@ -6,6 +6,7 @@ side's reading. When everything is at hand (a warm connection, a short answer) n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -155,7 +156,7 @@ class Relay:
         self._dialing = None
         error = failure.value
         if isinstance(error, UpstreamError):
-            self._fail(error)
+            self.give_up(error)
         else:
             self.broken(failure)
 
@@ -304,10 +305,19 @@ class Relay:
             self.proxy.retries += 1
             self._dial(fresh=True)
             return
-        self._fail(reason)
+        if self._filtered is not None:
+            # What has come goes out first.
+            self._stop_upload()
+            self._filtered.failed(reason)
+        else:
+            self.give_up(reason)
 
-    def _fail(self, reason: UpstreamError) -> None:
+    def give_up(self, reason: UpstreamError) -> None:
+        """There will be no (complete) answer from the backend."""
         self._stop_upload()
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.release()
         policy = self.plan.policy
         if policy is not None:
             policy.failed(self.exchange, reason.kind, reason.message)
@@ -317,10 +327,21 @@ class Relay:
     # -- the answer's flow (the client's connection says when) -----------------------------------------
 
     def pauseProducing(self) -> None:
+        if self._filtered is not None:
+            self._filtered.pause()
+        self.hold()
+
+    def resumeProducing(self) -> None:
+        if self._filtered is None or self._filtered.resume():
+            self.read_on()
+
+    def hold(self) -> None:
+        """Read no more of the answer for now."""
         if self.connection is not None:
             self.connection.pause()
 
-    def resumeProducing(self) -> None:
+    def read_on(self) -> None:
+        """Go on reading after :meth:`hold`."""
         if self.connection is not None:
             self.connection.resume()
 

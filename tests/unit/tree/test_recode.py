@@ -50,7 +50,7 @@ DECODE = {
 def through(body: bytes, coding: bytes, *cuts: int) -> bytes:
     rewriter = BodyRewriter(Upper(), coding)
     edges = [0, *sorted(cuts), len(body)]
-    return b"".join(rewriter.feed(body[a:b]) for a, b in pairwise(edges)) + rewriter.end()
+    return b"".join(data for a, b in pairwise(edges) for data in rewriter.steps(body[a:b])) + rewriter.end()
 
 
 @given(
@@ -80,7 +80,7 @@ def test_what_has_come_can_be_read_at_once() -> None:
     rewriter = BodyRewriter(Upper(), b"gzip")
     reader = zlib.decompressobj(31)
     pieces = [
-        reader.decompress(rewriter.feed(source.compress(text) + source.flush(zlib.Z_SYNC_FLUSH)))
+        reader.decompress(b"".join(rewriter.steps(source.compress(text) + source.flush(zlib.Z_SYNC_FLUSH))))
         for text in (b"first piece.", b"second piece.")
     ]
     # Up to the byte that the rewriter holds back.
