@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import secrets
 import shutil
@@ -128,6 +129,14 @@ def wait_until_served(cluster: Cluster, definition: Object) -> None:
 def cluster(binaries: Binaries, folder: Path) -> Iterator[Cluster]:
     """The cluster that tests share; those that break theirs start their own."""
     cluster = start_cluster(binaries, folder / "cluster")
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def bare_cluster(binaries: Binaries, folder: Path) -> Iterator[Cluster]:
+    """A kube-apiserver on which nothing acts, not even a node: objects are as their clients leave them."""
+    cluster = start_cluster(dataclasses.replace(binaries, node=None), folder / "bare-cluster")
     yield cluster
     cluster.stop()
 
