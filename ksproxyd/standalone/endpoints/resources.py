@@ -17,9 +17,10 @@ from ksproxyd.standalone.wire import bodies
 from ksproxyd.standalone.wire.bodies import JSON
 from ksproxyd.standalone.wire.errors import details, method_not_allowed, no_such_object, no_such_resource
 from ksproxyd.standalone.wire.negotiation import form
-from ksproxyd.standalone.wire.options import DeleteOptions, delete_options, write_options
+from ksproxyd.standalone.wire.options import IGNORE, DeleteOptions, delete_options, write_options
 from ksproxyd.standalone.wire.replies import encoded, warnings
 from ksproxyd.standalone.wire.request import Reply, Request
+from ksproxyd.standalone.writing.admission import admit, check_identity
 from ksproxyd.standalone.writing.deleter import Deleter
 from ksproxyd.standalone.writing.namespaces import TOPIC as NAMESPACES
 from ksproxyd.standalone.writing.patches import change, patch_type
@@ -217,16 +218,19 @@ class Endpoints:
     def _finalize(self, request: Request, target: Target) -> Reply:
         """Change what holds a namespace that is being deleted."""
         self._existing(target)
-        spec = bodies.decode_object(request, target.kind.kind, target.kind.protobuf).get("spec")
-        kept = (spec.get("finalizers") if isinstance(spec, dict) else None) or []
-        if not isinstance(kept, list) or not all(isinstance(each, str) for each in kept):
-            raise bad_request("spec.finalizers is a list of strings")
+        value = bodies.decode_object(request, target.kind.kind, target.kind.protobuf)
+        check_identity(target.kind, value)
+        admit(target.kind, value, IGNORE, [])
+        finalizers = value["metadata"].get("finalizers")
 
         def keep(found: Object) -> None:
-            found.setdefault("spec", {})["finalizers"] = kept
+            found["spec"] = {**found.get("spec", {}), "finalizers": value.get("spec", {}).get("finalizers", [])}
+            found["metadata"].pop("finalizers", None)
+            if finalizers:
+                found["metadata"]["finalizers"] = finalizers
 
-        value = self._writer.rewrite(target.kind, target.key, keep)
-        return self._written(request, target.kind, Written(value or {}, False, []))
+        written = self._writer.rewrite(target.kind, target.key, keep)
+        return self._written(request, target.kind, Written(written or value, False, []))
 
     def _pod_stream(self, request: Request, target: Target) -> Reply:
         """Pods are never run, so there is nothing to connect to."""
