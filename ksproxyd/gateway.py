@@ -105,7 +105,7 @@ class Gateway:
             ours.pool.max_connections_per_target,
         )
         self.client = Client(self.pools, reactor)
-        self.proxy = Proxy(reactor)
+        self.proxy = Proxy(reactor, monotonic)
         self.tree = Tree()
         self.access_log = AccessLog(ours.logging, reactor, output)
         self.notifier = Notifier(environ, reactor)

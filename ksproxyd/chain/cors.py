@@ -23,18 +23,6 @@ _OWN_PORTS = {"http": "80", "https": "443"}
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _VARY = (b"Vary", b"Origin")
 
-#: The fields that this policy sets; a backend's own have no business beside them on an answer to an allowed origin.
-GRANTS = frozenset(
-    [
-        b"access-control-allow-origin",
-        b"access-control-allow-credentials",
-        b"access-control-allow-methods",
-        b"access-control-allow-headers",
-        b"access-control-expose-headers",
-        b"access-control-max-age",
-    ]
-)
-
 #: Most names that a preflight may ask for, the longest origin, and origins whose answers are remembered.
 _MOST_NAMES = 64
 _LONGEST = 300

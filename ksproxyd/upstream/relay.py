@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ksproxyd.model.cross_origin import only_ours
 from ksproxyd.model.message import Response
 from ksproxyd.model.status import StatusError, bad_gateway, gateway_timeout, internal
 from ksproxyd.upstream.errors import UpstreamError
@@ -220,6 +221,8 @@ class Relay:
             if changed is None:
                 return
             status, items, length, dated = changed.status, changed.items, changed.length, changed.dated
+        if exchange.extra_headers is not None:
+            items = only_ours(items, exchange.extra_headers)
         lines: list[bytes] = []
         for _, name, value in items:
             lines += (name, b": ", value, b"\r\n")

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ksproxyd.model.cross_origin import only_ours
 from ksproxyd.model.status import bad_gateway, internal
 from ksproxyd.model.status_lines import status_line
 from ksproxyd.transport.stream import Stream
@@ -63,6 +64,9 @@ class Tunnel:
     def _broken(self, failure: Failure) -> None:
         """A mistake of our own must not leave the client waiting."""
         self.log.failure("an upgrade failed", failure)
+        if self._ends is not None:
+            self.over()
+            return
         self.cancel()
         if not self.exchange.finished:
             if self.exchange.status:
@@ -117,6 +121,8 @@ class Tunnel:
         if self.plan.down is not None:
             items = self.plan.down.apply(items)
             dated = any(item[0] == b"date" for item in items)
+        if exchange.extra_headers is not None:
+            items = only_ours(items, exchange.extra_headers)
         lines: list[bytes] = []
         for _, name, value in items:
             lines += (name, b": ", value, b"\r\n")
@@ -159,23 +165,31 @@ class Tunnel:
     # -- after 101 -------------------------------------------------------------------------------------
 
     def switched(self, items: list[Item], rest: bytes) -> None:
-        backend, self._backend = self._backend, None
+        self._answered(101)
+        try:
+            self._join(items, rest)
+        except Exception:
+            # The connection has handed itself over; nobody else would tell the client.
+            self._broken(Failure())
+
+    def _join(self, items: list[Item], rest: bytes) -> None:
+        backend = self._backend
         assert backend is not None
         exchange = self.exchange
-        self._answered(101)
-        exchange.on_gone = None
         if self.plan.down is not None:
             items = self.plan.down.apply(items)
         lines = [status_line(101), b"Connection: Upgrade\r\n"]
         for _, name, value in items:
             lines += (name, b": ", value, b"\r\n")
         lines.append(b"\r\n")
-        self.proxy.tunnels.add(self)
-        self.proxy.tunnels_opened += 1
         client = exchange.hijack(b"".join(lines))
+        exchange.on_gone = None
         near, far = _End(self, client, 0), _End(self, backend, 1)
         near.other, far.other = far, near
+        self._backend = None
         self._ends = near, far
+        self.proxy.tunnels.add(self)
+        self.proxy.tunnels_opened += 1
         client.take_over(near)
         backend.take_over(far)
         client.set_producer(far)
@@ -199,8 +213,6 @@ class Tunnel:
         near, far = self._ends
         self._ends = None
         self.proxy.tunnels.discard(self)
-        self.proxy.tunnel_bytes[0] += near.carried
-        self.proxy.tunnel_bytes[1] += far.carried
         self.exchange.received = near.carried
         self.exchange.sent = far.carried
         for end in (near, far):
@@ -217,13 +229,15 @@ class Tunnel:
 class _End:
     """One end of a tunnel: reads its stream and writes to the other's (a receiver and a producer)."""
 
-    __slots__ = ("carried", "done", "other", "stream", "tunnel")
+    __slots__ = ("_direction", "_totals", "carried", "done", "other", "stream", "tunnel")
 
     other: _End
 
     def __init__(self, tunnel: Tunnel, stream: Stream, direction: int) -> None:
         self.tunnel = tunnel
         self.stream = stream
+        self._totals = tunnel.proxy.tunnel_bytes
+        self._direction = direction
         #: Bytes read from this end.
         self.carried = 0
         #: This end has finished sending.
@@ -238,7 +252,10 @@ class _End:
         self.other.stream.deadline = deadline
 
     def received(self, data: bytes) -> None:
-        self.carried += len(data)
+        size = len(data)
+        self.carried += size
+        # Counted as it passes: tunnels last for hours, and their bytes are to be seen before they end.
+        self._totals[self._direction] += size
         self.touch()
         self.other.stream.send(data)
 
