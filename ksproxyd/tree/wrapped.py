@@ -34,8 +34,13 @@ class WrappedTransport:
         return LinkRewriter(prefix, self._internal, host, scheme)
 
     def request_lines(self, exchange: Exchange, target: bytes) -> bytes:
-        """``X-Forwarded-Uri``, ``-Host`` and ``-Proto``, for :attr:`Plan.more`."""
+        """``X-Forwarded-Uri``, ``-Host`` and ``-Proto``, for :attr:`Plan.more`. The first not for upgrades.
+
+        What follows an upgrade has no links, but an origin that the backend may want to compare with the host.
+        """
         fields = self._rewriter(exchange).request_fields(target.partition(b"?")[0])
+        if exchange.upgrade is not None:
+            fields = [field for field in fields if field[0] != b"X-Forwarded-Uri"]
         return b"".join(name + b": " + value + b"\r\n" for name, value in fields)
 
     def on_answer(self, exchange: Exchange, answer: Answer) -> None:

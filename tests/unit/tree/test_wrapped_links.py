@@ -28,6 +28,7 @@ TARGET = Target("http", "b.test", 8080)
 class FakeExchange:
     length = 0
     upgrade: bytes | None = None
+    wants_continue = False
     user = ANONYMOUS
     secure = False
     peer = client = "192.0.2.1"
@@ -118,6 +119,15 @@ def test_rules_do_not_write_what_the_transport_writes() -> None:
 def test_the_uri_is_the_one_that_is_sent(target: bytes, uri: str) -> None:
     plan, _ = wrapped()
     assert values(sent(FakeExchange(), plan, target), "x-forwarded-uri") == [uri]
+
+
+def test_upgrades_are_not_told_of_a_page() -> None:
+    plan, _ = wrapped()
+    exchange = FakeExchange(X__Forwarded__Uri="/anything")
+    exchange.upgrade = b"websocket"
+    fields = sent(exchange, plan)
+    assert values(fields, "x-forwarded-uri") == []
+    assert values(fields, "x-forwarded-host") == ["gw.example"]
 
 
 def recorded() -> Iterator[Any]:
