@@ -17,7 +17,7 @@ from ksproxyd.server.exchange import Exchange
 from ksproxyd.standalone.access import Access
 from ksproxyd.standalone.api import PUBLIC, StandaloneAPI
 from ksproxyd.standalone.reading.watch import WatchStream
-from ksproxyd.standalone.storage.store import Event, checkpoint
+from ksproxyd.standalone.storage.checkpoints import Checkpoints
 from ksproxyd.standalone.wire import bodies
 from ksproxyd.standalone.wire.request import Reply, Request
 
@@ -26,9 +26,6 @@ BODY_LIMIT = 3 * 1024 * 1024
 
 #: YAML above this size is read in a thread.
 _SLOW_YAML = 16 * 1024
-
-#: Seconds from a write until the WAL is moved into the database file.
-_CHECKPOINT = 30.0
 
 
 class StandaloneNode:
@@ -41,10 +38,7 @@ class StandaloneNode:
         self._access = access
         self._reactor = reactor
         self._senders: set[_Sender] = set()
-        self._checkpoint: Any = None
-        self._moving: Deferred[None] | None = None
-        if api.store.path:
-            api.log.listen(self._written)
+        self._checkpoints = Checkpoints(api.store.path, api.log, reactor) if api.store.path else None
 
     def describe(self) -> str:
         """One line for the listing of routes."""
@@ -70,10 +64,7 @@ class StandaloneNode:
         """End all watches and lists. Fires when no thread uses the database any more; None if none does."""
         for sender in list(self._senders):
             sender.stop()
-        if self._checkpoint is not None:
-            self._checkpoint.cancel()
-            self._checkpoint = None
-        return self._moving
+        return None if self._checkpoints is None else self._checkpoints.stop()
 
     # -- requests ------------------------------------------------------------------------------------------
 
@@ -135,25 +126,6 @@ class StandaloneNode:
     def done(self, sender: _Sender) -> None:
         """A sender has finished, or its client has left."""
         self._senders.discard(sender)
-
-    # -- the database --------------------------------------------------------------------------------------
-
-    def _written(self, _: Event) -> None:
-        if self._checkpoint is None and self._moving is None:
-            self._checkpoint = self._reactor.callLater(_CHECKPOINT, self._move)
-
-    def _move(self) -> None:
-        self._checkpoint = None
-        pool = self._reactor.getThreadPool()
-        self._moving = deferToThreadPool(self._reactor, pool, checkpoint, self._api.store.path)
-        self._moving.addErrback(self._not_moved)
-        self._moving.addCallback(self._moved)
-
-    def _not_moved(self, failure: Failure) -> None:
-        self.log.failure("the database could not be checkpointed; the next write tries again", failure)
-
-    def _moved(self, _: None) -> None:
-        self._moving = None
 
 
 def _unreadable(failure: Failure) -> bodies.Unreadable:

@@ -29,7 +29,7 @@ def decoded(wire: Any) -> Tree:
         if element == SELF:
             tree[SELF] = _HERE
         elif element[:2] in ("f:", "k:", "v:", "i:"):
-            tree[element] = decoded(below) if below else {SELF: _HERE}
+            tree[element] = decoded(below) or {SELF: _HERE}
         else:
             raise ValueError(f"{element!r} is not a path element")
     return tree

@@ -197,6 +197,13 @@ def _sound(schema: dict[str, Any], field: str, errors: list[FieldError]) -> bool
         value = schema.get(word)
         if value is not None and (not isinstance(value, types) or isinstance(value, bool)):
             errors.append(invalid_value(f"{field}.{word}", value, f"must be {what}"))
+    for word in ("required", "x-kubernetes-list-map-keys"):
+        names = schema.get(word) or ()
+        if isinstance(names, list) and not all(isinstance(name, str) for name in names):
+            errors.append(invalid_value(f"{field}.{word}", names, "must be a list of strings"))
+    additional = schema.get("additionalProperties")
+    if additional is not None and not isinstance(additional, dict | bool):
+        errors.append(invalid_value(f"{field}.additionalProperties", additional, "must be a schema or a boolean"))
     return len(errors) == before
 
 

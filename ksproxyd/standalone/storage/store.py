@@ -143,8 +143,6 @@ class Store:
         self._writes = 0
         #: Called with every write after it is committed.
         self.on_event: Callable[[Event], None] = _ignore
-        #: Whether there is anything in the WAL that a checkpoint would move.
-        self.dirty = False
 
     def _open(self) -> None:
         last = self._run("SELECT max(rv) FROM revisions").fetchone()[0] or 0
@@ -271,7 +269,6 @@ class Store:
             )
             self._own(key, metadata, deleted, previous_body)
         self.revision = rv
-        self.dirty = True
         self._writes += 1
         self._past += (previous is not None) + deleted
         if self._writes % _TRIM_EVERY == 0:

@@ -53,6 +53,8 @@ def strategic_merge(node: Node, value: dict[str, Any], patch: dict[str, Any]) ->
         if key.startswith(_ORDER) and key.removeprefix(_ORDER) not in patch:
             _reorder(node, merged, key.removeprefix(_ORDER), order)
     if _RETAIN in patch:
+        if not isinstance(patch[_RETAIN], list):
+            raise bad_request(f"{_RETAIN} in a patch is a list of field names")
         return {key: each for key, each in merged.items() if key in patch[_RETAIN]}
     return merged
 
