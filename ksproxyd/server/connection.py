@@ -1,8 +1,7 @@
-"""A client's connection: llhttp events become exchanges, answers go out in order.
+"""A client's connection: requests are served one after the other, answers go out in order.
 
-The parser (llhttp, strict) settles framing. What it lets through that a gateway must not hand on is refused in
-:mod:`ksproxyd.server.head`. Requests behind the one being answered are parsed and wait; meanwhile nothing more
-is read, so a client cannot make memory grow by not reading its answers.
+Requests behind the one being answered are parsed and wait; meanwhile nothing more is read, so a client cannot make
+memory grow by not reading its answers. How bytes become requests is :mod:`ksproxyd.server.reading`'s.
 """
 
 from __future__ import annotations
@@ -12,49 +11,38 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 import httptools
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ksproxyd.model.message import Fields
-from ksproxyd.model.status import StatusError, internal
+from ksproxyd.model.message import Response
+from ksproxyd.model.status import StatusError
 from ksproxyd.server.exchange import CLIENT_GONE, Exchange
-from ksproxyd.server.head import FRAMING, Refused, begin_exchange, malformed
+from ksproxyd.server.reading import BODY, LOOK, PIPELINED, UPGRADE, RequestStream
 from ksproxyd.transport.stream import Producer, Stream
 from ksproxyd.transport.tls import TLSLayer
 
 if TYPE_CHECKING:
     from ksproxyd.server.server import Server
 
-#: Why nothing is read at the moment (bits).
-_PIPELINED, _BODY = 1, 2
-
 #: Requests of one connection served in one reactor turn, so that a burst of pipelined ones cannot hold the loop.
 _TURN = 8
 
+#: How often the progress of a client that reads slowly is looked at, in seconds.
+_TICK = 1.0
 
-class ServerConnection(Stream):
+
+class ServerConnection(RequestStream):
     """One accepted connection. Made by :class:`ksproxyd.server.server.Server`."""
 
-    log = Logger()
-
-    _parsing: Exchange | None = None
-    _waiting: deque[Exchange] | None = None
-    _partial: bytearray | None = None
-    _data: bytes = b""
-    _in_head = False
-    _head_size = 0
-    _barren = 0
-    _holds = 0
-    _deaf = False
     _hijacked = False
-    _leftover = b""
+    #: Whoever writes the current answer.
     _feeder: Producer | None = None
+    #: While the client does not keep up: what was queued when it was looked at last.
     _mark = 0
-    _turn = 0
-    _reader_stalled = False
-    #: No request after the current one will be read.
-    closing = False
-    current: Exchange | None = None
+    _marked = 0.0
+    #: Finish what has begun, then close.
+    draining = False
+    #: Accepted beyond the limit; its requests are refused.
+    excess = False
 
     def __init__(self, server: Server, peer: str, secure: bool) -> None:
         self.server = server
@@ -62,14 +50,13 @@ class ServerConnection(Stream):
         self.client = peer
         self.secure = secure
         self._parser = httptools.HttpRequestParser(self)
-        self._url = b""
-        self._items: list[tuple[bytes, bytes, bytes]] = []
+        self._items = []
 
     # -- the connection's life -------------------------------------------------------------------------
 
     def opened(self) -> None:
         server = self.server
-        server.connections.add(self)
+        server.connected(self)
         server.wheel.watch(self)
         self.deadline = server.wheel.now + server.timeouts.header
         if server.proxy_protocol is not None:
@@ -95,7 +82,7 @@ class ServerConnection(Stream):
 
     def ended(self) -> None:
         """The client has finished sending: it is leaving, for nobody waits for an answer half-closed."""
-        if self.current is not None or self._in_head:
+        if self.current is not None and not self.current.finished:
             self.abort()
         else:
             self.close()
@@ -106,14 +93,11 @@ class ServerConnection(Stream):
         self._feeder = None
         # The parser holds this object's methods; without this only the garbage collector ends the circle.
         del self._parser
+        # Those that wait have reached nobody yet, so nobody needs to hear of their end.
+        self._waiting = self._parsing = self._asking = None
         current, self.current = self.current, None
-        waiting, self._waiting = self._waiting, None
-        if not self._hijacked:
-            if current is not None:
-                self._gone(current)
-            if waiting:
-                for exchange in waiting:
-                    self._gone(exchange)
+        if current is not None and not self._ready and not self._hijacked:
+            self._gone(current)
         server.forget(self)
 
     def _gone(self, exchange: Exchange) -> None:
@@ -123,13 +107,28 @@ class ServerConnection(Stream):
         exchange.finished = True
         if not exchange.status:
             exchange.status = CLIENT_GONE
+        self._abandon(exchange)
+        self.server.finished(exchange)
+
+    def _abandon(self, exchange: Exchange) -> None:
+        """Tell those who work for ``exchange`` that nobody waits for it any more."""
         on_gone, exchange.on_gone = exchange.on_gone, None
         sink, exchange.sink = exchange.sink, None
         if sink is not None and not exchange.body_done:
             sink.body_aborted()
         if on_gone is not None:
-            on_gone()
-        self.server.finished(exchange)
+            try:
+                on_gone()
+            except Exception:
+                self.log.failure("ending the work for {exchange} failed", exchange=exchange)
+
+    def begin_drain(self) -> None:
+        """Finish what has begun, then close."""
+        self.draining = True
+        if self.current is None and not self._waiting and not self._in_head and not self._hijacked:
+            self.close()
+
+    # -- patience --------------------------------------------------------------------------------------
 
     def timed_out(self) -> None:
         """Which patience has ended depends on what we wait for; slow progress in writing buys more time."""
@@ -137,233 +136,90 @@ class ServerConnection(Stream):
             self.deadline = 0.0
             self.receiver.idle_timeout()
             return
-        queued = self.queued()
-        if queued and queued < self._mark:
-            self._mark = queued
-            self.deadline = self.server.wheel.now + self.server.timeouts.write
-            return
-        self.deadline = 0.0
         counters = self.server.counters
         if self.tls is not None and not self.tls.ready:
             counters.timeouts["tls_handshake"] += 1
             self.abort()
-        elif self._deaf or queued:
-            counters.timeouts["linger" if self._deaf else "write"] += 1
+            return
+        if self._mark:
+            self._look_at_reader(self.queued())
+            return
+        self.deadline = 0.0
+        if self._deaf:
+            counters.timeouts["linger"] += 1
             self.abort()
         elif self._in_head:
             counters.timeouts["header"] += 1
             self._refuse(_timeout("the request's head did not arrive in time"))
+        elif self._holds:
+            if self.peer_left():
+                self.abort()
+            else:
+                self.deadline = self.server.wheel.now + LOOK
         elif self._parsing is not None:
             counters.timeouts["body"] += 1
-            self._break_body(_timeout("the request's body did not arrive in time"))
+            self._refuse(_timeout("the request's body did not arrive in time"))
         elif self.current is None:
             counters.timeouts["idle"] += 1
             self.close()
+        if self._ready:
+            self._go()
 
-    def begin_drain(self) -> None:
-        """Finish what has begun, then close."""
-        self.closing = True
-        if self.current is None and not self._in_head and not self._hijacked:
-            self.close()
+    def _await_reader(self, queued: int) -> None:
+        """Give the client time to read some of the ``queued`` bytes."""
+        self._mark = queued
+        self._marked = now = self.server.wheel.now
+        self.deadline = now + min(_TICK, self.server.timeouts.write)
 
-    # -- parsing ---------------------------------------------------------------------------------------
-
-    def received(self, data: bytes) -> None:
-        if self._deaf:
-            self._barren += len(data)
-            if self._barren > self.server.limits.drained_bytes:
-                self.abort()
-            return
-        self._data = data
-        self._turn = 0
-        progress = self._parsing.received if self._parsing is not None else -1
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as switch:
-            self._switch(data[switch.args[0] :])
-        except httptools.HttpParserCallbackError as error:
-            cause = error.__context__
-            if not isinstance(cause, Refused):
-                self.log.failure("reading a request failed", Failure(cause or error))
-                self._refuse(internal("the gateway failed to read the request"))
-        except httptools.HttpParserError as error:
-            self._refuse(malformed(error))
-        self._data = b""
-        if self._in_head:
-            self._head_incomplete(data)
-        elif progress >= 0 and self._parsing is not None:
-            self._watch_barren(len(data), progress)
-        if self._waiting:
-            self._hold(_PIPELINED)
-
-    def _head_incomplete(self, data: bytes) -> None:
-        """Account for a head that comes in pieces; a client may not make us collect one without end."""
-        if self._partial is None:
-            # The head may begin anywhere in this piece, so only the pieces after it are counted.
-            self._partial = bytearray(data)
+    def _look_at_reader(self, queued: int) -> None:
+        now, patience = self.server.wheel.now, self.server.timeouts.write
+        if not queued:
+            self._mark = 0
+            self._await_client()
+        elif queued < self._mark:
+            self._await_reader(queued)
+        elif now - self._marked < patience:
+            self.deadline = now + min(_TICK, patience)
         else:
-            self._partial += data
-            self._head_size += len(data)
-            if self._head_size > self.server.limits.head_bytes:
-                self._refuse(too_large_head(self.server.limits.head_bytes))
+            self.server.counters.timeouts["write"] += 1
+            self.abort()
 
-    def _watch_barren(self, size: int, before: int) -> None:
-        """Chunk extensions and trailers are dropped, but they too must end."""
-        assert self._parsing is not None
-        if self._parsing.received != before:
-            self._barren = 0
-            return
-        self._barren += size
-        if self._barren > self.server.limits.head_bytes:
-            self._refuse(too_large_head(self.server.limits.head_bytes))
-
-    def on_message_begin(self) -> None:
+    def _await_client(self) -> None:
+        """Set the deadline for what the client is to do next, if it is its turn."""
+        now, timeouts = self.server.wheel.now, self.server.timeouts
+        parsing = self._parsing
         if self._deaf:
-            raise Refused
-        self._in_head = True
-        self._url = b""
-        self._items = []
-        self.deadline = self.server.wheel.now + self.server.timeouts.header
-
-    def on_url(self, url: bytes) -> None:
-        self._url = self._url + url if self._url else url
-        if len(self._url) > self.server.limits.target_bytes:
-            self._refuse(
-                StatusError(
-                    414,
-                    "RequestURITooLong",
-                    f"the request target is longer than {self.server.limits.target_bytes} bytes",
-                )
-            )
-            raise Refused
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        # Behind the body these are trailers; nothing of ours reads them and they are not handed on.
-        if self._in_head:
-            items = self._items
-            items.append((name.lower(), name, value))
-            if len(items) > self.server.limits.header_count:
-                self._refuse(
-                    StatusError(
-                        431,
-                        "RequestHeaderFieldsTooLarge",
-                        f"the request has more than {self.server.limits.header_count} header fields",
-                    )
-                )
-                raise Refused
-
-    def on_headers_complete(self) -> None:
-        if self._deaf:
-            raise Refused
-        self._in_head = False
-        self.deadline = 0.0
-        raw: bytes | bytearray = self._data
-        limit = self.server.limits.head_bytes
-        if self._partial is not None:
-            raw = self._partial + self._data
-            self._partial = None
-            self._head_size = 0
-        if len(raw) > limit and sum(len(n) + len(v) + 4 for _, n, v in self._items) + len(self._url) > limit:
-            self._refuse(too_large_head(limit))
-            raise Refused
-        fields = Fields()
-        fields.items = self._items
-        try:
-            exchange = begin_exchange(self, self._parser, self._url, fields, raw)
-        except StatusError as error:
-            self._refuse(error)
-            raise Refused from None
-        self._parsing = exchange
-        if exchange.length:
-            exchange.body_done = False
-            self.deadline = self.server.wheel.now + self.server.timeouts.body
-            if exchange.upgrade is None:
-                self._enqueue(exchange)
-
-    def on_body(self, data: bytes) -> None:
-        exchange = self._parsing
-        if exchange is None or self._deaf:
-            raise Refused
-        exchange.received += len(data)
-        limit = self.server.limits.body_bytes
-        if limit and exchange.received > limit:
-            self._break_body(
-                StatusError(413, "RequestEntityTooLarge", f"the request body has more than {limit} bytes")
-            )
-            raise Refused
-        if exchange.finished:
-            return
-        sink = exchange.sink
-        if sink is not None:
-            self.deadline = self.server.wheel.now + self.server.timeouts.body
-            sink.body_data(data)
+            self.deadline = now + timeouts.linger
+        elif self._in_head:
+            self.deadline = self._head_due
+        elif parsing is not None and not self._holds & BODY and (parsing.sink is not None or parsing.finished):
+            self.deadline = now + timeouts.body
+        elif self.current is None and not self._waiting and not self._stash:
+            self.deadline = now + timeouts.idle
         else:
-            if exchange.buffered is None:
-                exchange.buffered = []
-            exchange.buffered.append(data)
-            # Nobody wants it yet; what has come is all that is kept.
-            self._hold(_BODY)
-
-    def on_message_complete(self) -> None:
-        exchange = self._parsing
-        if exchange is None:
-            return
-        if exchange.upgrade is not None or self._parser.should_upgrade():
-            # What follows belongs to the other protocol; feed_data() says where it begins.
-            return
-        self._parsing = None
-        if exchange.body_done:
-            self._enqueue(exchange)
-            return
-        exchange.body_done = True
-        self.deadline = 0.0
-        if exchange.finished:
-            if exchange is self.current:
-                self._next()
-        elif exchange.sink is not None:
-            exchange.sink.body_end()
-
-    def _switch(self, rest: bytes) -> None:
-        """llhttp stopped at a request that asks for an upgrade; ``rest`` is what came behind its head."""
-        exchange = self._parsing
-        if exchange is None or self._deaf:
-            return
-        if exchange.upgrade is not None:
-            self._parsing = None
-            self._leftover = rest
-            self._enqueue(exchange)
-            return
-        # An upgrade that is not for us (h2c, or one with a body): go on as with any request. The parser has
-        # left HTTP, so a new one is given the framing and nothing else, and then the rest.
-        parser = httptools.HttpRequestParser(_Resumed(self))
-        self._parser = parser
-        framing = b"".join(n + b": " + v + b"\r\n" for k, n, v in exchange.fields.items if k in FRAMING)
-        self._parser.feed_data(b"POST / HTTP/1.1\r\n" + (framing or b"Content-Length: 0\r\n") + b"\r\n")
-        if rest and not self._deaf:
-            self.received(rest)
+            self.deadline = now + LOOK if self._holds else 0.0
 
     # -- the queue of exchanges ------------------------------------------------------------------------
 
-    def _enqueue(self, exchange: Exchange) -> None:
-        if self.current is None and self._turn < _TURN:
-            self._turn += 1
-            self.current = exchange
-            self._run(exchange)
-            return
+    def _wait(self, exchange: Exchange) -> None:
         if self._waiting is None:
-            self._waiting = deque()
-        self._waiting.append(exchange)
-        if self.current is None and len(self._waiting) == 1:
-            self.server.clock.callLater(0, self._new_turn)
-        elif len(self._waiting) > self.server.limits.pipelined:
-            self._refuse_rest()
+            self._waiting = deque((exchange,))
+        else:
+            self._waiting.append(exchange)
 
-    def _refuse_rest(self) -> None:
-        """Too many pipelined requests: serve those that wait, read no more."""
-        if not self._deaf:
-            self._deaf = True
-            assert self._waiting is not None
-            self._waiting[-1].keep_alive = False
+    def _go(self) -> None:
+        self._ready = False
+        exchange = self.current
+        assert exchange is not None
+        if self._turn >= _TURN:
+            self.current = None
+            if self._waiting is None:
+                self._waiting = deque()
+            self._waiting.appendleft(exchange)
+            self.server.clock.callLater(0, self._new_turn)
+            return
+        self._turn += 1
+        self._run(exchange)
 
     def _new_turn(self) -> None:
         self._turn = 0
@@ -371,39 +227,62 @@ class ServerConnection(Stream):
             self._next()
 
     def _run(self, exchange: Exchange) -> None:
+        self.deadline = 0.0
         if exchange.refusal is not None:
             self.server.refuse(exchange, exchange.refusal)
+        elif exchange.path == b"*":
+            # RFC 9110, 9.3.7: this asks about the server itself, and every request is welcome here.
+            exchange.respond(Response(200))
         else:
             self.server.handle(exchange)
 
     def _next(self) -> None:
         """The current exchange is over: take the one behind it, or wait for the client."""
         self.current = None
-        waiting = self._waiting
-        if waiting:
+        if self._waiting:
             if self._turn >= _TURN:
                 self.server.clock.callLater(0, self._new_turn)
                 return
             self._turn += 1
-            exchange = waiting.popleft()
-            if not waiting:
+            self.current = exchange = self._waiting.popleft()
+            if not self._waiting:
                 self._waiting = None
-                self._release(_PIPELINED)
-            self.current = exchange
+                if not self._stash:
+                    self._release(PIPELINED)
             self._run(exchange)
-        elif self.closing:
+        elif self._stash:
+            self.server.clock.callLater(0, self._read_on)
+        elif self.draining and not self._in_head:
             self._finish_connection()
-        elif self.queued():
-            self._mark = self.queued()
-            self.deadline = self.server.wheel.now + self.server.timeouts.write
-        elif not self._in_head:
+        elif queued := self.queued():
+            self._await_reader(queued)
+        elif self._in_head:
+            self.deadline = self._head_due
+        else:
             self.deadline = self.server.wheel.now + self.server.timeouts.idle
+
+    def _read_on(self) -> None:
+        """Parse what was left unparsed because too many requests waited."""
+        data, self._stash = self._stash, b""
+        if data and not self._closing:
+            self._release(PIPELINED)
+            self.received(data)
 
     # -- answers (called by Exchange) ------------------------------------------------------------------
 
     def answer(self, exchange: Exchange, data: bytes) -> None:
         """Send a part of the current exchange's answer."""
         self.send(data)
+
+    def ends_with(self, exchange: Exchange) -> bool:
+        """Whether this exchange's answer is to be the connection's last."""
+        return self.draining and not self._waiting and not self._stash and not self._in_head
+
+    def can_drain(self, exchange: Exchange) -> bool:
+        """Whether the unread rest of a body is short enough to be read and dropped."""
+        if exchange.length < 0 or exchange.wants_continue:
+            return False
+        return exchange.length - exchange.received <= self.server.limits.drained_bytes
 
     def answered(self, exchange: Exchange) -> None:
         """The exchange's answer is complete."""
@@ -413,28 +292,36 @@ class ServerConnection(Stream):
         exchange.on_gone = None
         exchange.sink = None
         self.server.finished(exchange)
+        if exchange is self._asking:
+            self._stay_with_http()
         if not exchange.keep_alive:
-            self.closing = True
+            self.current = None
             self._finish_connection()
         elif exchange.body_done:
             self._next()
         else:
             # can_drain() promised that the rest is short; on_message_complete() goes on.
             exchange.buffered = None
-            self._release(_BODY)
+            self._release(BODY)
             self.deadline = self.server.wheel.now + self.server.timeouts.body
 
-    def can_drain(self, exchange: Exchange) -> bool:
-        """Whether the unread rest of a body is short enough to be read and dropped."""
-        if exchange.length < 0 or exchange.wants_continue:
-            return False
-        return exchange.length - exchange.received <= self.server.limits.drained_bytes
+    def _drained(self, exchange: Exchange) -> None:
+        if exchange is self.current:
+            self._next()
+
+    def _stay_with_http(self) -> None:
+        """The upgrade that was asked for has been answered otherwise: what came behind it is the next request."""
+        self._asking = None
+        self._parser = httptools.HttpRequestParser(self)
+        self._stash, self._leftover = self._leftover, b""
+        self._release(UPGRADE)
 
     def cut(self, exchange: Exchange) -> None:
         """The exchange's answer broke off: end the connection uncleanly, so that nobody takes it for whole."""
         self.clear_producer()
         self._feeder = None
-        exchange.on_gone = None
+        self._waiting = self.current = None
+        exchange.on_gone = exchange.sink = None
         self.server.finished(exchange)
         self.abort()
 
@@ -442,60 +329,38 @@ class ServerConnection(Stream):
         """Close after the last answer, without a reset that would take the answer from the client."""
         if self._closing:
             return
-        if self._in_head or self._parsing is not None or self._deaf:
+        if self._deaf or self._in_head or self._holds or self._parsing is not None or self._waiting or self._stash:
             # Unread input would turn our close into a reset: say that we are done, read on, and drop it.
             self._deaf = True
-            self._barren = 0
+            self._in_head = False
+            self._waiting = self._parsing = None
+            self._stash = b""
             self.half_close()
             self._holds = 0
             self.resume()
-            self.deadline = self.server.wheel.now + self.server.timeouts.linger
         else:
             self.close()
-            self._mark = self.queued()
-            if self._mark:
-                self.deadline = self.server.wheel.now + self.server.timeouts.write
+        # The linger begins when the last byte of the answer has gone: writeConnectionLost().
+        self._await_reader(self.queued())
 
-    def _refuse(self, error: StatusError) -> None:
-        """Answer what cannot be served with ``error``, in its turn, and read no further."""
-        if self._deaf:
-            return
-        if self._parsing is not None:
-            self._break_body(error)
-            return
-        self._deaf = True
-        self._in_head = False
-        exchange = Exchange(self, "GET", b"/", 1, Fields())
-        exchange.started = self.server.wheel.now
-        exchange.keep_alive = False
-        exchange.refusal = error
-        self._turn = 0
-        self._enqueue(exchange)
+    def writeConnectionLost(self) -> None:
+        if self._deaf and self.receiver is None:
+            self._mark = 0
+            self._await_client()
 
-    def _break_body(self, error: StatusError) -> None:
-        """The body of a request that is already being served is bad: end its work, answer if still possible."""
-        exchange = self._parsing
-        assert exchange is not None
-        self._parsing = None
-        self._deaf = True
-        exchange.keep_alive = False
-        if exchange is not self.current:
-            exchange.refusal = error
-            if self.current is None and (self._waiting is None or exchange not in self._waiting):
-                self._enqueue(exchange)
-            return
-        on_gone, exchange.on_gone = exchange.on_gone, None
-        sink, exchange.sink = exchange.sink, None
-        if sink is not None:
-            sink.body_aborted()
-        if on_gone is not None:
-            on_gone()
+    def _body_broke(self, exchange: Exchange, error: StatusError) -> None:
         if exchange.finished:
+            self.current = None
             self._finish_connection()
-        elif exchange.status:
-            exchange.abort()
+        elif exchange is not self.current or self._ready:
+            # Nobody has begun to serve it: it is refused when its turn comes.
+            exchange.refusal = error
         else:
-            self.server.refuse(exchange, error)
+            self._abandon(exchange)
+            if exchange.status:
+                exchange.abort()
+            else:
+                self.server.refuse(exchange, error)
 
     def date_line(self) -> bytes:
         """The ``Date`` field, for answers that have none."""
@@ -511,13 +376,13 @@ class ServerConnection(Stream):
 
     def pauseProducing(self) -> None:
         """The client does not keep up (the transport says so): stop whoever writes, and begin to lose patience."""
-        self._mark = self.queued()
-        self.deadline = self.server.wheel.now + self.server.timeouts.write
+        self._await_reader(self.queued())
         if self._feeder is not None:
             self._feeder.pauseProducing()
 
     def resumeProducing(self) -> None:
-        self.deadline = 0.0
+        self._mark = 0
+        self._await_client()
         if self._feeder is not None:
             self._feeder.resumeProducing()
 
@@ -526,39 +391,35 @@ class ServerConnection(Stream):
 
     def body_wanted(self, exchange: Exchange) -> None:
         """Somebody reads the body now."""
-        self.deadline = self.server.wheel.now + self.server.timeouts.body
-        self._release(_BODY)
+        if exchange.finished:
+            return
+        self._release(BODY)
+        if not self._mark:
+            self._await_client()
 
     def hold_body(self, exchange: Exchange, hold: bool) -> None:
         """Back-pressure from the body's reader. While we wait for it the client's patience is not measured."""
         if exchange.body_done or exchange.finished:
             return
         if hold:
-            self.deadline = 0.0
-            self._hold(_BODY)
+            self._hold(BODY)
+            if not self._mark:
+                self._await_client()
         else:
             self.body_wanted(exchange)
-
-    def _hold(self, reason: int) -> None:
-        if not self._holds:
-            self.pause()
-        self._holds |= reason
-
-    def _release(self, reason: int) -> None:
-        if self._holds & reason:
-            self._holds &= ~reason
-            if not self._holds:
-                self.resume()
 
     # -- tunnels ---------------------------------------------------------------------------------------
 
     def hijack(self, exchange: Exchange, head: bytes) -> Stream:
         """Give the connection to a tunnel; the server only counts it from now on."""
         self._hijacked = True
+        self._asking = None
         self.deadline = 0.0
         self._feeder = None
         self.clear_producer()
         self.send(head)
+        self._holds = 0
+        self.resume()
         return self
 
     def take_leftover(self) -> bytes:
@@ -570,42 +431,6 @@ class ServerConnection(Stream):
         """The tunnel on this connection is over."""
         self.current = None
         self.server.finished(exchange)
-
-
-class _Resumed:
-    """Feeds a connection from a parser that was started in the middle of a message, behind its head."""
-
-    def __init__(self, connection: ServerConnection) -> None:
-        self._connection = connection
-        self._resumed = False
-
-    def on_message_begin(self) -> None:
-        if self._resumed:
-            self._connection.on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        if self._resumed:
-            self._connection.on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._resumed:
-            self._connection.on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        if self._resumed:
-            self._connection.on_headers_complete()
-
-    def on_body(self, data: bytes) -> None:
-        self._connection.on_body(data)
-
-    def on_message_complete(self) -> None:
-        self._resumed = True
-        self._connection.on_message_complete()
-
-
-def too_large_head(limit: int) -> StatusError:
-    """The 431 of a head above ``limit`` bytes."""
-    return StatusError(431, "RequestHeaderFieldsTooLarge", f"the request's head is longer than {limit} bytes")
 
 
 def _timeout(message: str) -> StatusError:

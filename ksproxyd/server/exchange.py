@@ -74,6 +74,7 @@ class Exchange:
     sink: BodySink | None = None
     buffered: list[bytes] | None = None
     body_done: bool = True
+    _paused: bool = False
     _chunked: bool = False
     _silent: bool = False
     _id: str = ""
@@ -86,7 +87,7 @@ class Exchange:
         minor: int,
         fields: Fields,
     ) -> None:
-        self._connection = connection
+        self.connection = connection
         self.method = method
         self.target = target
         self.path, mark, self.query = target.partition(b"?")
@@ -129,7 +130,7 @@ class Exchange:
 
     def fail(self, failure: Failure) -> None:
         """Serving the request met an exception that nobody expected: log it, and answer if it is not too late."""
-        self._connection.server.failed(self, failure)
+        self.connection.server.failed(self, failure)
 
     def start(self, status: int, headers: Pairs, length: int | None) -> None:
         """Begin the answer: ``length`` body bytes will follow, or an unknown number (None).
@@ -149,9 +150,12 @@ class Exchange:
         The pieces must not hold framing or connection fields; those are this method's.
         """
         if self.status:
+            if self.finished:
+                # The client is gone; whoever answers now need not know.
+                return
             raise RuntimeError(f"{self!r} is being answered already")
         self.status = status
-        connection = self._connection
+        connection = self.connection
         out = self._out
         out.append(status_line(status))
         out += lines
@@ -174,7 +178,7 @@ class Exchange:
             self.keep_alive = False
         if self.keep_alive and not self.body_done and not connection.can_drain(self):
             self.keep_alive = False
-        if not self.keep_alive or connection.closing:
+        if not self.keep_alive or (connection.draining and connection.ends_with(self)):
             self.keep_alive = False
             out.append(b"Connection: close\r\n\r\n")
         elif self.minor:
@@ -184,7 +188,7 @@ class Exchange:
 
     def write(self, data: bytes) -> None:
         """Append to the body. Sent with the next :meth:`flush` or :meth:`finish`."""
-        if self._silent or not data:
+        if self._silent or not data or self.finished:
             return
         self.sent += len(data)
         if self._chunked:
@@ -197,7 +201,7 @@ class Exchange:
         out = self._out
         if out and not self.finished:
             self._out = []
-            self._connection.answer(self, out[0] if len(out) == 1 else b"".join(out))
+            self.connection.answer(self, out[0] if len(out) == 1 else b"".join(out))
 
     def finish(self) -> None:
         """The answer is complete."""
@@ -207,7 +211,7 @@ class Exchange:
             self._out.append(b"0\r\n\r\n")
         self.flush()
         self.finished = True
-        self._connection.answered(self)
+        self.connection.answered(self)
 
     def abort(self) -> None:
         """The answer cannot be completed: cut the connection so that the client sees it (RFC 9112, 8)."""
@@ -215,16 +219,16 @@ class Exchange:
             return
         self.flush()
         self.finished = True
-        self._connection.cut(self)
+        self.connection.cut(self)
 
     def interim(self, status: int, lines: list[bytes]) -> None:
         """Send a 1xx answer ahead of the final one. HTTP/1.0 clients do not get it (RFC 9110, 15.2)."""
         if self.minor and not self.status and not self.finished:
-            self._connection.answer(self, b"".join([status_line(status), *lines, b"\r\n"]))
+            self.connection.answer(self, b"".join([status_line(status), *lines, b"\r\n"]))
 
     def set_producer(self, producer: Producer) -> None:
         """``producer`` writes this answer and is paused while the client does not keep up."""
-        self._connection.feed_from(self, producer)
+        self.connection.feed_from(self, producer)
 
     def hijack(self, head: bytes) -> Stream:
         """Send ``head`` (a complete 101 response) and give the connection away, for a tunnel.
@@ -233,17 +237,17 @@ class Exchange:
         """
         self.status = 101
         self.hijacked = True
-        return self._connection.hijack(self, head)
+        return self.connection.hijack(self, head)
 
     def leftover(self) -> bytes:
         """After :meth:`hijack`: what the client has sent behind the request already. Once."""
-        return self._connection.take_leftover()
+        return self.connection.take_leftover()
 
     def tunnel_closed(self) -> None:
         """After :meth:`hijack`: the tunnel is over; the request counts as finished."""
         if not self.finished:
             self.finished = True
-            self._connection.tunnel_closed(self)
+            self.connection.tunnel_closed(self)
 
     # -- the request's body ----------------------------------------------------------------------------
 
@@ -257,8 +261,8 @@ class Exchange:
                 sink.body_data(data)
         if self.body_done:
             sink.body_end()
-        else:
-            self._connection.body_wanted(self)
+        elif not self._paused:
+            self.connection.body_wanted(self)
 
     def continue_(self) -> None:
         """Send ``100 Continue`` if the client waits for it (RFC 9110, 10.1.1)."""
@@ -268,16 +272,20 @@ class Exchange:
 
     def pause_body(self) -> None:
         """Stop the body for a while; the client feels it through TCP."""
-        self._connection.hold_body(self, True)
+        self._paused = True
+        self.connection.hold_body(self, True)
 
     def resume_body(self) -> None:
         """Go on after :meth:`pause_body`."""
-        self._connection.hold_body(self, False)
+        self._paused = False
+        self.connection.hold_body(self, False)
 
     def read_body(self, limit: int) -> Deferred[bytes]:
         """The whole body. Fails with a 413 :class:`StatusError` above ``limit`` bytes, 400 if it breaks off."""
         collector = _Collector(self, limit)
-        if self.length > limit:
+        if self.finished:
+            collector.body_aborted()
+        elif self.length > limit:
             collector.fail(too_large(f"the request body has {self.length} bytes, {limit} are allowed"))
         else:
             self.send_body_to(collector)

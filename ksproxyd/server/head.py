@@ -28,8 +28,15 @@ _METHODS = {m.encode(): m for m in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELE
 #: Methods that this server does not perform: a tunnel to anywhere, an echo of credentials, an HTTP/2 preface.
 _UNSERVED = frozenset([b"CONNECT", b"TRACE", b"PRI", b"SOURCE", b"M-SEARCH"])
 
-# RFC 3986, 3.2.2: a registered name, an IPv4 address or a bracketed IPv6 one, and a port.
-_HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\])(?::[0-9]{0,5})?")
+# RFC 3986, 3.2.2: a name, an IPv4 address or a bracketed IPv6 one, and a port. Escapes and the delimiters that a
+# registered name may have are in nobody's name, and read differently by different servers.
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\])(?::[0-9]{0,5})?")
+
+# RFC 9110, 9.1: a token.
+_METHOD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ")
+
+#: Protocols that are HTTP again, or hide it: what passed in such a tunnel would have passed no check.
+_NO_UPGRADE = frozenset([b"h2c", b"h2", b"h3", b"http", b"tls"])
 
 # RFC 3986, 3.3 and 3.4, and what browsers leave unencoded beyond it; not "#", "\\", quotes or angle brackets.
 _TARGET = re.compile(rb"/[A-Za-z0-9._~!$&'()*+,;=:@/%?\[\]|{}^`-]*")
@@ -49,10 +56,12 @@ def begin_exchange(
     target: bytes,
     fields: Fields,
     raw: bytes | bytearray,
+    at: int,
 ) -> Exchange:
     """The exchange for a head that is complete.
 
-    ``raw`` holds the bytes the head came in. Raises :class:`StatusError` when the request must be refused.
+    ``raw`` holds the bytes the head came in; it begins at ``at``, or somewhere if that is negative. Raises
+    :class:`StatusError` when the request must be refused.
     """
     name = parser.get_method()
     version = parser.get_http_version()
@@ -63,7 +72,8 @@ def begin_exchange(
     else:
         raise StatusError(505, "HTTPVersionNotSupported", "only HTTP/1.1 and HTTP/1.0 are spoken here")
     # llhttp also takes other spacing and other protocols' names; exactly one spelling goes on.
-    if b"%b %b HTTP/1.%d\r\n" % (name, target, minor) not in raw:
+    line = b"%b %b HTTP/1.%d\r\n" % (name, target, minor)
+    if not (raw.startswith(line, at) if at >= 0 else b"\n" + line in raw):
         raise bad_request("the request line is not METHOD SP target SP HTTP-version")
     if name in _UNSERVED:
         raise StatusError(501, "NotImplemented", f"the method {name.decode('latin-1')} is not served here")
@@ -147,10 +157,12 @@ def _connection_options(exchange: Exchange, options: bytes) -> None:
     elif b"keep-alive" in tokens:
         exchange.keep_alive = True
     if b"upgrade" in tokens and exchange.minor:
-        protocol = exchange.fields.get(b"upgrade")
-        # HTTP/2 is not spoken here, and RFC 9110, 7.8 lets a server ignore the offer.
-        if protocol is not None and protocol.lower() != b"h2c":
-            exchange.upgrade = protocol
+        offer = exchange.fields.get(b"upgrade")
+        # RFC 9110, 7.8 lets a server ignore the offer.
+        if offer and not any(
+            protocol.partition(b"/")[0].strip() in _NO_UPGRADE for protocol in offer.lower().split(b",")
+        ):
+            exchange.upgrade = offer
 
 
 def _frame(exchange: Exchange, size: bytes | None, coding: bytes | None) -> None:
@@ -164,7 +176,7 @@ def _frame(exchange: Exchange, size: bytes | None, coding: bytes | None) -> None
     else:
         assert size is not None
         exchange.length = int(size)
-        limit = exchange._connection.server.limits.body_bytes
+        limit = exchange.connection.server.limits.body_bytes
         if limit and exchange.length > limit:
             raise StatusError(
                 413, "RequestEntityTooLarge", f"the request body has {exchange.length} bytes, {limit} are allowed"
@@ -174,11 +186,16 @@ def _frame(exchange: Exchange, size: bytes | None, coding: bytes | None) -> None
         exchange.upgrade = None
 
 
-def malformed(error: httptools.HttpParserError) -> StatusError:
-    """The answer to what llhttp refuses."""
+def malformed(error: httptools.HttpParserError, head: bytes) -> StatusError:
+    """The answer to what llhttp refuses; ``head`` is the beginning of the head, if it is in there."""
     text = str(error)
-    if isinstance(error, httptools.HttpParserInvalidMethodError):
+    head = head.lstrip(b"\r\n")
+    if head[:1] == b"\x16":
+        return bad_request("this port speaks plain HTTP, and what came looks like TLS")
+    if isinstance(error, httptools.HttpParserInvalidMethodError) or "Invalid method" in text:
+        if _METHOD.match(head) is None:
+            return bad_request("malformed request: it does not begin with a method and a space")
         return StatusError(501, "NotImplemented", "the request's method is not known here")
-    if "version" in text.lower() or "PRI" in text or "HTTP/" in text:
-        return StatusError(505, "HTTPVersionNotSupported", f"malformed request: {text}")
-    return bad_request(f"malformed request: {text}")
+    if text == "Invalid HTTP version" or text == "Pause on PRI/Upgrade":
+        return StatusError(505, "HTTPVersionNotSupported", "only HTTP/1.1 and HTTP/1.0 are spoken here")
+    return bad_request(f"malformed request: {text[:1].lower()}{text[1:]}")

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from twisted.internet.protocol import Protocol
 
 
+#: Seconds from the beginning of a drain in which requests on existing connections are still served; it takes a while
+#: until everybody knows that they should go elsewhere.
+GRACE = 2.0
+
+
 class Counters:
     """What a server has seen, read by the metrics."""
 
@@ -77,6 +82,9 @@ class Server(ServerFactory):
         self.counters = Counters()
         self.connections: set[ServerConnection] = set()
         self.draining = False
+        self._draining_since = 0.0
+        #: Not every request is served: too many connections, or draining.
+        self._restricted = False
         self._handle = handle
         self._on_finished = on_finished
         self._wall = wall
@@ -94,14 +102,27 @@ class Server(ServerFactory):
     def handle(self, exchange: Exchange) -> None:
         """A request is complete as far as its head goes: let it be served."""
         self.counters.requests += 1
-        if len(self.connections) > self.limits.connections:
-            exchange.keep_alive = False
-            self.refuse(exchange, service_unavailable("too many connections, try again later", 5))
-            return
+        if self._restricted:
+            refusal = self._turned_away(exchange)
+            if refusal is not None:
+                exchange.keep_alive = False
+                self.refuse(exchange, refusal)
+                return
         try:
             self._handle(exchange)
         except Exception:
             self.failed(exchange)
+
+    def _turned_away(self, exchange: Exchange) -> StatusError | None:
+        """Why the request is not served, when not all are."""
+        if self.draining:
+            if self.wheel.now - self._draining_since > GRACE:
+                return service_unavailable("the gateway is shutting down, try again", 1)
+        elif len(self.connections) <= self.limits.connections:
+            self._restricted = False
+        elif exchange.connection.excess:
+            return service_unavailable("too many connections, try again later", 5)
+        return None
 
     def failed(self, exchange: Exchange, failure: Failure | None = None) -> None:
         """An exception that nobody expected: log it, and never leave the client without an answer."""
@@ -135,6 +156,15 @@ class Server(ServerFactory):
             self._date = b"Date: " + formatdate(self._wall(), usegmt=True).encode("ascii") + b"\r\n"
         return self._date
 
+    def connected(self, connection: ServerConnection) -> None:
+        """A connection has been accepted."""
+        self.connections.add(connection)
+        if len(self.connections) > self.limits.connections:
+            # The old ones keep their rights: nobody can take them away by opening more.
+            connection.excess = self._restricted = True
+        if self.draining:
+            connection.draining = True
+
     def forget(self, connection: ServerConnection) -> None:
         """A connection is gone."""
         self.connections.discard(connection)
@@ -143,8 +173,12 @@ class Server(ServerFactory):
             done.callback(None)
 
     def drain(self) -> Deferred[None]:
-        """Close what is idle, let the rest finish. Fires when the last connection is gone; cancel to give up."""
-        self.draining = True
+        """Close what is idle, let the rest finish. Fires when the last connection is gone; cancel to give up.
+
+        Requests that are on their way already are served for :data:`GRACE` seconds more, later ones are answered 503.
+        """
+        self.draining = self._restricted = True
+        self._draining_since = self.wheel.now
         done: Deferred[None] = Deferred(self._abort_all)
         if not self.connections:
             done.callback(None)

@@ -35,10 +35,8 @@ class Peer:
         self.reading = True
         #: Tell this one of what arrives instead of collecting it.
         self.listener: Listener | None = None
-        #: The other end has sent its FIN (under TLS: or its close_notify).
+        #: The other end has sent its FIN (under TLS: or its close_notify), or the connection was reset.
         self.ended = False
-        #: The connection was reset.
-        self.reset = False
         #: The TLS session, once :meth:`start_tls` was called.
         self.tls: ssl.SSLObject | None = None
         #: The TLS handshake is complete.
@@ -103,6 +101,11 @@ class Peer:
         self._leaving = True
 
     @property
+    def reset(self) -> bool:
+        """Whether the connection was reset."""
+        return self.socket.reset
+
+    @property
     def open(self) -> bool:
         """Whether this end can still receive something."""
         return not (self.ended or self.reset or self.socket.closed)
@@ -131,20 +134,19 @@ class Peer:
         return self._send() or moved
 
     def _read(self) -> bool:
-        if not self.socket.readable or self.ended or self.reset:
+        if self.ended or not self.socket.readable:
             return False
         try:
             data = self.socket.recv(_PIECE)
         except ConnectionResetError:
-            self.reset = True
-        else:
-            if data:
-                if self.tls is None:
-                    self._deliver(data)
-                else:
-                    self._incoming.write(data)
-                return True
-            self.ended = True
+            data = b""
+        if data:
+            if self.tls is None:
+                self._deliver(data)
+            else:
+                self._incoming.write(data)
+            return True
+        self.ended = True
         if self.listener is not None:
             self.listener.ended()
         return True
@@ -176,7 +178,8 @@ class Peer:
             pass
         except ssl.SSLError as error:
             self.tls_error = error
-            moved = True
+            # Behind the alert nothing can follow.
+            self._leaving = moved = True
         if self._outgoing.pending:
             self._unsent += self._outgoing.read()
             moved = True
@@ -203,7 +206,6 @@ class Peer:
                 sent = socket.send(bytes(self._unsent))
             except OSError:
                 self._unsent.clear()
-                self.reset = True
                 return True
             del self._unsent[:sent]
             return bool(sent)

@@ -67,6 +67,12 @@ class MemorySocket:
         if level == socket.SOL_SOCKET and option == socket.SO_LINGER and isinstance(value, bytes):
             self._linger_reset = struct.unpack("ii", value) == (1, 0)
 
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        """Only the state in TCP_INFO: ESTABLISHED, CLOSE_WAIT or CLOSE."""
+        if (level, option, size) != (socket.IPPROTO_TCP, socket.TCP_INFO, 1):
+            raise OSError(errno.ENOPROTOOPT, "Protocol not available")
+        return bytes((7 if self.reset else 8 if self.finished_by_peer else 1,))
+
     def recv(self, size: int) -> bytes:
         """Up to ``size`` bytes, or ``b""`` at the end. Raises :class:`OSError` as a kernel does."""
         if self._incoming:

@@ -8,6 +8,7 @@ for it.
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ksproxyd.transport.tls import TLSLayer
+
+#: ``TCP_ESTABLISHED``, the first byte of ``struct tcp_info`` (tcp(7)) while both directions are open.
+_ESTABLISHED = 1
 
 
 class Producer(Interface):
@@ -62,6 +66,8 @@ class Stream(Protocol):
     _producer: Producer | None = None
     _registered = False
     _closing = False
+    #: The peer's FIN has been read; reading on would find it again and again.
+    _all_read = False
     _eager: Callable[[bytes], int] | None = None
     receiver: Receiver | None = None
 
@@ -95,10 +101,10 @@ class Stream(Protocol):
 
     def send(self, data: bytes) -> None:
         """Write ``data``: now, if nothing is queued, else behind what is."""
+        if self._closing:
+            return
         tls = self.tls
         if tls is not None:
-            if self._closing:
-                return
             try:
                 data = tls.encrypt(data)
             except ssl.SSLError:
@@ -158,8 +164,20 @@ class Stream(Protocol):
 
     def resume(self) -> None:
         """Read again."""
-        if self.transport.connected and not self._closing:
+        if self.transport.connected and not self._closing and not self._all_read:
             self.transport.resumeProducing()
+
+    def peer_left(self) -> bool:
+        """Whether the peer has finished sending or is gone, also while nothing is read. Linux tells, for TCP."""
+        handle = getattr(self.transport, "socket", None)
+        if handle is None:
+            return False
+        try:
+            state: int = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        except OSError:
+            # A UNIX socket, which cannot lose its peer silently and cannot tell either.
+            return False
+        return state != _ESTABLISHED
 
     def take_over(self, receiver: Receiver) -> None:
         """From now on every byte and the end of the stream go to ``receiver``."""
@@ -203,9 +221,9 @@ class Stream(Protocol):
 
     def connectionMade(self) -> None:
         # Pipes and the like have no socket to write to at once.
-        socket = getattr(self.transport, "socket", None)
-        if socket is not None:
-            self._eager = socket.send
+        handle = getattr(self.transport, "socket", None)
+        if handle is not None:
+            self._eager = handle.send
         set_no_delay = getattr(self.transport, "setTcpNoDelay", None)
         if set_no_delay is not None:
             set_no_delay(True)
@@ -256,6 +274,7 @@ class Stream(Protocol):
 
     def readConnectionLost(self) -> None:
         """The peer's FIN. Under TLS without close_notify that may be a truncation: the reader can tell."""
+        self._all_read = True
         if self.tls is not None and not self.tls.ready:
             self.abort()
             return
@@ -270,10 +289,9 @@ class Stream(Protocol):
         self._producer = None
         receiver = self.receiver
         # Instance attributes that point back at this object would keep it alive until the next collection.
-        self.__dict__.pop("dataReceived", None)
+        for name in ("dataReceived", "received", "ended"):
+            self.__dict__.pop(name, None)
         self.lost(reason)
         if receiver is not None:
-            self.__dict__.pop("received", None)
-            self.__dict__.pop("ended", None)
             self.receiver = None
             receiver.lost(reason)
