@@ -1,8 +1,9 @@
 """The fields a request takes along to its backend. The one place where a client's claims about itself end.
 
 Dropped from every request, upgrades included: hop-by-hop fields (RFC 9110, 7.6.1), the fields by which a proxy names
-an identity (``X-Remote-*``, ``Impersonate-*``) and those KubeSphere's hops use among themselves. ``X-Forwarded-*``
-says what this gateway knows: from a trusted proxy it is continued, from anybody else it begins here.
+an identity (``X-Remote-*``, ``Impersonate-*``, ``X-Forwarded-User``) and those KubeSphere's hops use among themselves.
+What ``X-Forwarded-*`` says of addresses is what this gateway knows: from a trusted proxy it is continued, from
+anybody else it begins here.
 """
 
 from __future__ import annotations
@@ -31,10 +32,31 @@ _HOP_BY_HOP = frozenset(
         b"http2-settings",
     ]
 )
-_FORWARDED = frozenset([b"forwarded", b"x-real-ip", b"x-client-ip"])
-#: ``-For``, ``-Host`` and ``-Proto``, but also ``-User``, ``-Groups``, ``-Client-Cert`` and what else proxies make up.
-_FORWARDED_PREFIX = b"x-forwarded-"
-_IDENTITY_PREFIXES = (b"x-remote-", b"impersonate-", b"x-kubesphere-authorization", b"x-kubesphere-rawquery")
+_FORWARDED = frozenset(
+    [
+        b"forwarded",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-proto",
+        b"x-forwarded-scheme",
+        b"x-forwarded-port",
+        b"x-forwarded-uri",
+        b"x-forwarded-server",
+        b"x-forwarded-prefix",
+        b"x-forwarded-ssl",
+        b"x-real-ip",
+        b"x-client-ip",
+    ]
+)
+_IDENTITY_PREFIXES = (
+    b"x-remote-",
+    b"impersonate-",
+    b"x-kubesphere-authorization",
+    b"x-kubesphere-rawquery",
+    # Behind the addresses above: -User, -Groups, -Email, -Access-Token, -Client-Cert and the like. Few proxies take
+    # them off their own clients' requests, so not even a trusted one's are passed on.
+    b"x-forwarded-",
+)
 
 _fates: dict[bytes, int] = {}
 _FATES = 2048
@@ -48,7 +70,7 @@ def fate(key: bytes) -> int:
         plain = key.replace(b"_", b"-")
         if plain in _HOP_BY_HOP:
             known = HOP
-        elif plain in _FORWARDED or plain.startswith(_FORWARDED_PREFIX):
+        elif plain in _FORWARDED:
             known = FORWARDED
         elif plain.startswith(_IDENTITY_PREFIXES):
             known = IDENTITY
@@ -88,9 +110,10 @@ def identity_lines(user: Identity) -> bytes:
 
 
 def _line(name: bytes, value: str) -> bytes:
-    # A name with a line break would be a field of its sender's choice; Kubernetes names have none.
-    clean = "".join(c for c in value if c >= " " and c != "\x7f")
-    return name + b": " + clean.encode() + b"\r\n"
+    # A name with a line break would be a field of its bearer's choice. Kubernetes names have none; what has must not
+    # become another's name either, so nothing is just left out.
+    clean = "".join(c if c >= " " and c != "\x7f" else "\ufffd" for c in value)
+    return name + b": " + clean.encode("utf-8", "replace") + b"\r\n"
 
 
 def named_hops(connection: bytes | None) -> frozenset[bytes] | None:

@@ -261,7 +261,7 @@ class _End:
 
     def ended(self) -> None:
         if self.done:
-            # Reading went on after the end, and has met it again.
+            # TLS that goes on behind its own goodbye.
             return
         self.done = True
         if self.other.done:
@@ -285,8 +285,7 @@ class _End:
         self.stream.pause()
 
     def resumeProducing(self) -> None:
-        if not self.done:
-            self.stream.resume()
+        self.stream.resume()
 
     def stopProducing(self) -> None:
         """The other stream's transport is gone; its own end is told."""
