@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -60,7 +61,7 @@ def definition(group: str) -> Object:
             "openAPIV3Schema": {
                 "type": "object",
                 "required": ["spec"],
-                "properties": {"spec": _SPEC, "status": _STATUS},
+                "properties": copy.deepcopy({"spec": _SPEC, "status": _STATUS}),
             }
         },
     }

@@ -57,7 +57,7 @@ def definition_kind(kinds: Kinds) -> Kind:
         generation=WITH_SPEC,
         columns=CUSTOM_RESOURCE_DEFINITION,
         initial_status=accepted_status,
-        prepare=_prepare,
+        condemn=_hold,
         default=_default,
         settle=_settle,
         check=lambda value: _check(value, kinds),
@@ -67,7 +67,8 @@ def definition_kind(kinds: Kinds) -> Kind:
     )
 
 
-def _prepare(value: Object) -> None:
+def _hold(value: Object) -> None:
+    """A definition that is being deleted stays until its objects are gone."""
     finalizers = value["metadata"].setdefault("finalizers", [])
     if CLEANUP_FINALIZER not in finalizers:
         finalizers.append(CLEANUP_FINALIZER)

@@ -98,6 +98,8 @@ class Kind(msgspec.Struct, frozen=True, eq=False):
     initial_status: Callable[[Object], Object | None] | None = None
     #: Complete an object that is being created; in place, once it has its name and uid.
     prepare: Callable[[Object], None] = _nothing
+    #: Change an object that begins to be deleted; in place.
+    condemn: Callable[[Object], None] = _nothing
     #: Fill in defaults that depend on more than the schema; in place.
     default: Callable[[Object], None] = _nothing
     #: Carry over or derive what an update does not write; in place: (new, old).

@@ -107,19 +107,15 @@ class WatchStream:
         """What is to be sent next; empty if there is nothing now."""
         if self._closed:
             return b""
-        frames: list[bytes] = []
-        size = 0
-        while size < READ_SIZE and not self.ended:
-            more = self._next()
-            if more is None:
+        frames = bytearray()
+        while len(frames) < READ_SIZE and not self.ended:
+            if not self._more(frames):
                 self.ended = self._ending
                 break
-            frames += more
-            size += sum(map(len, more))
         if self._error is not None:
-            frames.append(error_frame(self._error))
+            frames += error_frame(self._error)
             self._error = None
-        return b"".join(frames)
+        return bytes(frames)
 
     def close(self) -> None:
         """Let go of everything. May be called at any time, more than once."""
@@ -161,50 +157,52 @@ class WatchStream:
 
     # -- what comes next -----------------------------------------------------------------------------------
 
-    def _next(self) -> list[bytes] | None:
-        """The next few frames (perhaps none yet there may be more), None if everything has been read."""
+    def _more(self, frames: bytearray) -> bool:
+        """Append the next few frames to ``frames`` (perhaps none yet); false if everything has been read."""
         if self._after is not None:
-            return self._present()
-        if self.cursor is not None:
-            return self._events(self.cursor)
-        if self.bookmark_due:
+            self._present(self._after, frames)
+        elif self.cursor is not None:
+            self._events(self.cursor, frames)
+        elif self.bookmark_due:
             self.bookmark_due = False
-            return [frame(b"BOOKMARK", self._renderer.bookmark(self._store.revision, False))]
-        return None
+            frames += frame(b"BOOKMARK", self._renderer.bookmark(self._store.revision, False))
+        else:
+            return False
+        return True
 
-    def _present(self) -> list[bytes]:
+    def _present(self, after: tuple[str, str], frames: bytearray) -> None:
         namespace, name = self._scope
-        rows = self._store.page(self._kind.topic, namespace, self._after, _PAGE, self._pinned, name)
-        frames = [
-            frame(b"ADDED", self._renderer.event(row.body)) for row in rows if self._selection.matches_body(row.body)
-        ]
+        rows = self._store.page(self._kind.topic, namespace, after, _PAGE, self._pinned, name)
+        for row in rows:
+            self._after = (row.namespace, row.name)
+            if self._selection.matches_body(row.body):
+                frames += frame(b"ADDED", self._renderer.event(row.body))
+                if len(frames) >= READ_SIZE:
+                    return
         if len(rows) == _PAGE:
-            self._after = (rows[-1].namespace, rows[-1].name)
-            return frames
+            return
         self._after = None
         if self._pinned is not None:
             if self._announce:
-                frames.append(frame(b"BOOKMARK", self._renderer.bookmark(self._pinned, True)))
+                frames += frame(b"BOOKMARK", self._renderer.bookmark(self._pinned, True))
             self._store.unpin(self._pinned)
             self._pinned = None
-        return frames
 
-    def _events(self, after: int) -> list[bytes]:
+    def _events(self, after: int, frames: bytearray) -> None:
         floor = self._log.floor(self._kind.topic)
         if after < floor:
             self._fail(expired_resource_version(after, floor))
-            return []
+            return
         events = self._log.read(self._kind.topic, after, _PAGE)
         if not events:
             self.cursor = None
-            return []
-        self.cursor = events[-1].rv
-        frames = []
         for event in events:
-            found = self._shown(event)
-            if found is not None:
-                frames.append(found)
-        return frames
+            self.cursor = event.rv
+            shown = self._shown(event)
+            if shown is not None:
+                frames += shown
+                if len(frames) >= READ_SIZE:
+                    return
 
     def _shown(self, event: Event) -> bytes | None:
         """The frame for an event as this watch sees it: what leaves the selection is deleted, what enters is added."""

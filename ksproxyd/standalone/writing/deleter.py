@@ -61,6 +61,8 @@ class Deleter:
     def _mark(self, kind: Kind, value: Object, options: DeleteOptions) -> None:
         """Make ``value`` (in place) an object that is being deleted."""
         meta = value["metadata"]
+        if not meta.get("deletionTimestamp"):
+            kind.condemn(value)
         finalizers = list(meta.get("finalizers") or [])
         propagation = options.propagation
         if not propagation and not finalizers:
