@@ -520,7 +520,7 @@ def test_policy_holds_the_place_for_as_long_as_the_tunnel_lasts() -> None:
         assert policy.inside == 0
 
 
-# -- TLS -----------------------------------------------------------------------------------------------------------------
+# -- TLS ------------------------------------------------------------------------------------------------------------
 
 AUTHORITY = Authority()
 ISSUED = AUTHORITY.issue("backend.example")
