@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import urllib.error
 import urllib.request
@@ -44,6 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(words: list[str]) -> int:
     """``twistd`` in the foreground with our options: no pid file, logging by our own output."""
+    from ksproxyd.observe.notify import inherited_sockets
+
+    try:
+        # First of all: Twisted's endpoint plugins take these variables away when they are loaded.
+        sockets = inherited_sockets(os.environ)
+    except ValueError as error:
+        print(f"ksproxyd run: {error}", file=sys.stderr)
+        return 1
     from twisted.python.usage import UsageError
     from twisted.scripts.twistd import ServerOptions, runApp
 
@@ -53,14 +62,13 @@ def run(words: list[str]) -> int:
     except UsageError as error:
         print(f"ksproxyd run: {error}", file=sys.stderr)
         return 2
+    config.subOptions.sockets = sockets
     runApp(config)
     return 0
 
 
 def check_config(words: list[str]) -> int:
     """Load a file and say everything that is wrong with it."""
-    import os
-
     from ksproxyd.settings import SettingsError, find_file, load_file, render
 
     show = "--print-config" in words

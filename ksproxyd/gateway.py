@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -43,12 +44,14 @@ from ksproxyd.server.limits import Limits, Timeouts
 from ksproxyd.server.listeners import Listeners
 from ksproxyd.server.server import Server
 from ksproxyd.settings import KsproxydSettings, Settings, diff
-from ksproxyd.state.kinds import API_SERVICES
+from ksproxyd.state.election import Alone, Leadership, LeaseElection
+from ksproxyd.state.kinds import API_SERVICES, JS_BUNDLES, REVERSE_PROXIES
 from ksproxyd.state.reflector import Timing
 from ksproxyd.state.state import State
+from ksproxyd.state.status_writer import StatusWriter
 from ksproxyd.transport.wheel import Wheel
 from ksproxyd.tree import Tree
-from ksproxyd.tree.extensions import Extensions, Workshop
+from ksproxyd.tree.extensions import Extensions, Workshop, problems_of
 from ksproxyd.tree.health import Health, healthz, informer_sync, kube_apiserver, livez, readyz, shutdown
 from ksproxyd.tree.kube_api import KubeAPI
 from ksproxyd.tree.member_cluster import MemberClusters
@@ -57,15 +60,21 @@ from ksproxyd.tree.openapi import OpenAPI, OpenAPINode
 from ksproxyd.tree.own_routes import ROUTES
 from ksproxyd.tree.reserved import reserved
 from ksproxyd.tree.routes import Routes
+from ksproxyd.tree.status_probe import StatusProbe
 from ksproxyd.tree.version import Version
 from ksproxyd.upstream.client import Client
 from ksproxyd.upstream.errors import UpstreamError
+from ksproxyd.upstream.guard import Condition
 from ksproxyd.upstream.pool import Dialer, TCPDialer, UpstreamTimeouts
 from ksproxyd.upstream.pools import Pools
 from ksproxyd.upstream.relay import Proxy
 
 #: Largest answer to what is asked of the API server at start.
 _DOCUMENT = 8 * 1024 * 1024
+
+
+#: Where KubeSphere's own objects are, and the Lease by which replicas agree on who writes statuses.
+NAMESPACE = "kubesphere-system"
 
 
 class StartError(Exception):
@@ -118,6 +127,7 @@ class Gateway:
         self.extensions: Extensions | None = None
         self.members: MemberClusters | None = None
         self.openapi: OpenAPI | None = None
+        self._writer: StatusWriter | None = None
         self.draining = False
         self._drained_from = 0.0
         self._monotonic = monotonic
@@ -170,7 +180,9 @@ class Gateway:
             ours.extensions.probe_interval,
             ours.timeouts.probe,
         )
-        self.extensions = Extensions(self.tree, self.state, workshop, self.known, lambda kind, name: None)
+        self.extensions = Extensions(self.tree, self.state, workshop, self.known, self._look_at)
+        self._writer = self._status_writer(client, alone=access is not None)
+        self._writer.start()
         self.openapi = OpenAPI(
             self._reactor,
             self.client,
@@ -199,6 +211,37 @@ class Gateway:
         self._schedule_refresh()
         self.notifier.ready(self._describe())
         self.notifier.start_watchdog()
+
+    def _status_writer(self, client: KubeClient, alone: bool) -> StatusWriter:
+        """Keeps the statuses of extension objects true, where nothing else does. Not ``alone``: one among replicas."""
+        assert self.state is not None
+        ours = self.settings.ksproxyd.extensions
+        leadership: Leadership = Alone()
+        if not alone:
+            leadership = LeaseElection(
+                self._reactor, time.time, client, NAMESPACE, "ksproxyd-status-writer", uuid.uuid4().hex, self._random
+            )
+        return StatusWriter(
+            self._reactor,
+            time.time,
+            self._random,
+            client,
+            {kind: self.state.store(kind) for kind in (API_SERVICES, REVERSE_PROXIES, JS_BUNDLES)},
+            "auto" if ours.manage_status == "auto" else "true" if ours.manage_status else "false",
+            leadership,
+            problems_of,
+            self._in_thread,
+            probe=StatusProbe(self.client, self.settings.ksproxyd.timeouts.probe),
+            probe_interval=ours.probe_interval,
+            evidence=self._evidence,
+        )
+
+    def _look_at(self, kind: str, name: str) -> None:
+        if self._writer is not None:
+            self._writer.touch(kind, name)
+
+    def _evidence(self, kind: str, name: str) -> list[Condition]:
+        return [] if self.extensions is None else self.extensions.conditions(kind, name)
 
     def _in_thread(self, function: Callable[..., Any], /, *args: Any) -> Deferred[Any]:
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *args)
@@ -424,6 +467,8 @@ class Gateway:
                 waiting.cancel()
         await self.listeners.close()
         await self._drain()
+        if self._writer is not None:
+            await self._writer.stop()
         if self._unsubscribe is not None:
             self._unsubscribe()
         if self.openapi is not None:

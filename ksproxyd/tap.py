@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from ksproxyd.gateway import Gateway, StartError
 from ksproxyd.kube.errors import AccessError
 from ksproxyd.observe.logging import LogOutput
-from ksproxyd.observe.notify import inherited_sockets
+from ksproxyd.observe.notify import InheritedSocket
 from ksproxyd.server.certificates import CertificateError
 from ksproxyd.server.listeners import ListenError
 from ksproxyd.settings import Override, Settings, SettingsError, find_file, load_file, load_text
@@ -51,6 +51,9 @@ class Options(usage.Options):
     def __init__(self) -> None:
         super().__init__()
         self["listen"] = []
+        #: Sockets of socket activation, put here by ``ksproxyd run``. Under ``twistd``, whose endpoint plugins take the
+        #: service manager's variables for themselves, a listener is written as ``systemd:domain=INET:index=0``.
+        self.sockets: list[InheritedSocket] = []
 
     def opt_listen(self, endpoint: str) -> None:
         """Listen here (an endpoint string such as tcp:9090:interface=127.0.0.1) instead of what the configuration
@@ -159,7 +162,7 @@ class GatewayService(Service):
             self._standalone = Standalone(self._reactor, self._settings.ksproxyd)
             access = await self._standalone.start()
         self.gateway = Gateway(self._reactor, self._settings, self.output, os.environ)
-        await self.gateway.start(inherited_sockets(os.environ), access)
+        await self.gateway.start(self._options.sockets, access)
 
     def _started(self, _: None) -> None:
         self._starting = None

@@ -90,6 +90,8 @@ class Listeners:
         server = self._server(listener)
         try:
             with socket.socket(fileno=fd) as inherited:
+                # The service manager hands over a blocking socket, on which the reactor would wait for a client.
+                inherited.setblocking(False)
                 family = inherited.family
                 port = self._reactor.adoptStreamPort(inherited.fileno(), family, server)
         except (OSError, CannotListenError) as error:

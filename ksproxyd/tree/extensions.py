@@ -16,7 +16,7 @@ from ksproxyd.observe.known import KnownResources
 from ksproxyd.state.kinds import API_SERVICES, JS_BUNDLES, REVERSE_PROXIES
 from ksproxyd.state.state import State
 from ksproxyd.state.store import Object
-from ksproxyd.state.validation import CONSOLE, PROXY_TARGET, field, name_of, precedence
+from ksproxyd.state.validation import CONSOLE, PROXY_TARGET, Problem, field, name_of, object_problems, precedence
 from ksproxyd.tree import Tree
 from ksproxyd.tree.api_service import APIServiceNode
 from ksproxyd.tree.bundle_index import BundleIndex
@@ -29,7 +29,7 @@ from ksproxyd.tree.representation import InThread
 from ksproxyd.tree.reserved import reserved
 from ksproxyd.tree.reverse_proxy import RedirectRefusal, ReverseProxies, ReverseProxyNode
 from ksproxyd.tree.wrapped import OWN_FIELDS, WrappedTransport
-from ksproxyd.upstream.guard import Guard
+from ksproxyd.upstream.guard import Condition, Guard
 from ksproxyd.upstream.health import ProbeClient
 from ksproxyd.upstream.plan import Plan
 from ksproxyd.upstream.pools import Pools
@@ -101,7 +101,13 @@ class Mounted:
         self._workshop = workshop
         self._target = target
         self.guard = guard
-        self.problems: list[str] = []
+        self.policy: Policy | None = None
+
+    def conditions(self) -> list[Condition]:
+        """The guard's, and whether what was configured beyond the original is accepted."""
+        found = [] if self.guard is None else self.guard.conditions()
+        accepted = None if self.policy is None else self.policy.condition()
+        return found if accepted is None else [*found, accepted]
 
     def close(self, heir: Mounted | None = None) -> None:
         """The object is gone, or ``heir`` serves it now: idle connections are closed, streams live to their end."""
@@ -123,11 +129,16 @@ class APIServices:
         self._changed = changed
         self._claims: dict[tuple[str, str], dict[str, Object]] = {}
         self._serving: dict[tuple[str, str], tuple[Object, Mounted]] = {}
+        self._claim_of: dict[str, tuple[str, str]] = {}
 
     def apply(self, old: Object | None, new: Object | None) -> None:
         """An APIService came, changed or went."""
         before = _claim(old)
         after = _claim(new)
+        if old is not None:
+            self._claim_of.pop(name_of(old), None)
+        if new is not None and after is not None:
+            self._claim_of[name_of(new)] = after
         if before is not None and before == after and _same(old, new) and new is not None:
             self._claims.get(before, {})[name_of(new)] = new
             serving = self._serving.get(before)
@@ -154,12 +165,11 @@ class APIServices:
             assert claim is not None
             self._settle(claim)
 
-    def guard(self, name: str) -> Guard | None:
-        """The guard of the APIService ``name``, if it is being served and has one."""
-        for winner, mounted in self._serving.values():
-            if name_of(winner) == name:
-                return mounted.guard
-        return None
+    def find(self, name: str) -> Mounted | None:
+        """What the APIService ``name`` holds, if it is the one that is served."""
+        claim = self._claim_of.get(name)
+        serving = None if claim is None else self._serving.get(claim)
+        return serving[1] if serving is not None and name_of(serving[0]) == name else None
 
     def _settle(self, claim: tuple[str, str]) -> None:
         """Serve ``claim`` by whoever has the best right to it now."""
@@ -199,7 +209,7 @@ class APIServices:
             self.log.warn("APIService {name}: {problem}", name=name, problem=text)
         if endpoint is None or field(value, "status", "state") != AVAILABLE:
             mounted = Mounted(workshop, None, None)
-            mounted.problems = problems
+            mounted.policy = policy
             return APIServiceNode(name, workshop.proxy, None, None, None), mounted
         guard = workshop.guard(name, policy, endpoint.target, old, lambda: self._changed(name))
         plan = Plan(
@@ -210,7 +220,7 @@ class APIServices:
             cell=workshop.upstreams.cell("apiservice", name),
         )
         mounted = Mounted(workshop, endpoint.target, guard)
-        mounted.problems = problems
+        mounted.policy = policy
         return APIServiceNode(name, workshop.proxy, plan, endpoint, redirect), mounted
 
     def mounted(self) -> Iterator[Mounted]:
@@ -250,10 +260,9 @@ class ReverseProxyObjects:
         if gone is not None:
             gone.close(self._mounted.get(name))
 
-    def guard(self, name: str) -> Guard | None:
-        """The guard of the ReverseProxy ``name``, if it has one."""
-        mounted = self._mounted.get(name)
-        return mounted.guard if mounted is not None else None
+    def find(self, name: str) -> Mounted | None:
+        """What the ReverseProxy ``name`` holds, if it is served."""
+        return self._mounted.get(name)
 
     def _mount(self, name: str, value: Object, old: Guard | None) -> None:
         if field(value, "metadata", "labels", PROXY_TARGET) == CONSOLE:
@@ -291,7 +300,7 @@ class ReverseProxyObjects:
         redirect = Redirect(policy.redirect, path.rstrip("*")) if policy.redirect else None
         if endpoint is None or field(value, "status", "state") != AVAILABLE:
             mounted = Mounted(workshop, None, None)
-            mounted.problems = problems
+            mounted.policy = policy
             return ReverseProxyNode(name, workshop.proxy, None, None, directives, redirect), mounted
         guard = workshop.guard(name, policy, endpoint.target, old, lambda: self._changed(name))
         links = WrappedTransport(directives.strip_prefix, endpoint.target) if directives.wrap_transport else None
@@ -312,7 +321,7 @@ class ReverseProxyObjects:
             cell=workshop.upstreams.cell("reverseproxy", name),
         )
         mounted = Mounted(workshop, endpoint.target, guard)
-        mounted.problems = problems
+        mounted.policy = policy
         return ReverseProxyNode(name, workshop.proxy, plan, endpoint, directives, redirect), mounted
 
     def mounted(self) -> Iterator[Mounted]:
@@ -350,6 +359,15 @@ class Extensions:
             state.store(JS_BUNDLES).subscribe(self.bundles.apply, replay=True),
         ]
 
+    def conditions(self, kind: str, name: str) -> list[Condition]:
+        """What is known of the object ``name`` beside what is wrong with it by itself."""
+        if kind == JS_BUNDLES.name:
+            return self.bundles.conditions(name)
+        mounted = (
+            self.api_services.find(name) if kind == API_SERVICES.name else self.reverse_proxies.find(name)
+        )
+        return mounted.conditions() if mounted is not None else []
+
     def guards(self) -> Iterator[tuple[str, Guard]]:
         """Every guard with the kind of its object."""
         for mounted in self.api_services.mounted():
@@ -386,6 +404,11 @@ def _claim(value: Object | None) -> tuple[str, str] | None:
 def _path(claim: tuple[str, str]) -> str:
     group, version = claim
     return f"/kapis/{group}/{version}" if group else f"/kapi/{version}"
+
+
+def problems_of(kind: str, value: Object) -> list[Problem]:
+    """What is wrong with an extension object by itself, for its status."""
+    return object_problems(kind, value, lambda spec: _endpoint(spec, False)[1] or None, reserved)
 
 
 def _endpoint(spec: Any, join_path: bool) -> tuple[Endpoint | None, str]:

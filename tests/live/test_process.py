@@ -1,0 +1,187 @@
+"""Starting, serving, reloading and ending, as operators see them."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from .process import Program, free_port, get, get_json, ksproxyd, standalone, until
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    return folder
+
+
+def ready(port: int) -> bool:
+    return get(f"http://127.0.0.1:{port}/readyz")[0] == 200
+
+
+def test_first_run_serves_the_sample_extension_and_prints_how_to_reach_it(tmp_path: Path, state: Path) -> None:
+    port = free_port()
+    with Program(standalone(port, free_port(), state, "--demo"), tmp_path) as program:
+        until(lambda: ready(port), program.output)  # type: ignore[arg-type]
+        base = f"http://127.0.0.1:{port}"
+        printed = [line.split()[1] for line in program.output().splitlines() if line.startswith("  curl ")]
+        assert len(printed) == 3
+        assert all(url.startswith(base) for url in printed)
+        hello = get_json(f"{base}/kapis/demo.ksproxyd.io/v1alpha1/hello")
+        assert hello["headers"]["X-Remote-User"] == "system:anonymous"
+        assert get_json(f"{base}/proxy/demo.ksproxyd.io/hello?a=1")["path"] == "/hello?a=1"
+        assert b"JSBundle" in get(f"{base}/dist/demo/index.js")[1]
+        assert (state / "admin.kubeconfig").stat().st_mode & 0o777 == 0o600
+        program.signal(signal.SIGTERM)
+        assert program.wait() == 0
+
+
+def test_twistd_runs_it_too(tmp_path: Path, state: Path) -> None:
+    port = free_port()
+    words = standalone(port, free_port(), state)[4:]
+    twistd = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", "ksproxyd", *words]
+    with Program(twistd, tmp_path) as program:
+        until(lambda: ready(port), "ready")
+        program.signal(signal.SIGTERM)
+        assert program.wait() == 0
+
+
+def test_a_taken_port_is_one_line_and_exit_1(tmp_path: Path, state: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = int(taken.getsockname()[1])
+        with Program(standalone(port, free_port(), state), tmp_path) as program:
+            assert program.wait() == 1
+            critical = [line for line in program.output().splitlines() if '"critical"' in line]
+            assert len(critical) == 1
+            assert f"cannot listen on tcp:{port}:interface=127.0.0.1: Address already in use" in critical[0]
+            assert "Traceback" not in program.output()
+
+
+def test_a_taken_port_of_the_embedded_api_is_one_line_and_exit_1(tmp_path: Path, state: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with Program(standalone(free_port(), int(taken.getsockname()[1]), state), tmp_path) as program:
+            assert program.wait() == 1
+            assert "the embedded Kubernetes API cannot listen on" in program.output()
+            assert "Traceback" not in program.output()
+
+
+def test_an_unreachable_cluster_is_one_line_and_exit_1(tmp_path: Path) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(
+        "{apiVersion: v1, kind: Config, current-context: c, users: [], contexts: [{name: c, context: {cluster: c}}], "
+        f"clusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:{free_port()}'}}}}]}}"
+    )
+    config = tmp_path / "k.yaml"
+    config.write_text(f"kubernetes: {{kubeconfig: {kubeconfig}}}\nauthorization: {{mode: AlwaysAllow}}\n")
+    argv = ksproxyd("run", "--config", str(config), "--listen", f"tcp:{free_port()}:interface=127.0.0.1")
+    with Program(argv, tmp_path) as program:
+        assert program.wait() == 1
+        critical = [line for line in program.output().splitlines() if '"critical"' in line]
+        assert len(critical) == 1
+        assert "cannot be used: connection refused" in critical[0]
+        assert "Traceback" not in program.output()
+
+
+def test_rbac_is_refused_rather_than_let_everybody_in(tmp_path: Path, state: Path) -> None:
+    argv = standalone(free_port(), free_port(), state)
+    argv[argv.index("AlwaysAllow")] = "RBAC"
+    with Program(argv, tmp_path) as program:
+        assert program.wait() == 1
+        assert "authorization.mode RBAC is not available yet" in program.output()
+
+
+def test_a_bad_configuration_names_every_problem_with_its_line(tmp_path: Path) -> None:
+    config = tmp_path / "k.yaml"
+    config.write_text("authorization:\n  mode: Perhaps\nksproxyd:\n  limits:\n    headBytes: many\n    headByts: 1\n")
+    for argv in (ksproxyd("run", "--config", str(config)), ksproxyd("check-config", str(config))):
+        with Program(argv, tmp_path) as program:
+            assert program.wait() == 1
+            said = program.output()
+            assert "k.yaml:2" in said and "k.yaml:5" in said and "k.yaml:6" in said
+            assert "did you mean" in said
+            assert "Traceback" not in said
+
+
+def test_the_sample_configuration_is_fine(tmp_path: Path) -> None:
+    sample = Path(__file__).resolve().parents[2] / "etc" / "ksproxyd.yaml"
+    with Program(ksproxyd("check-config", "--print-config", str(sample)), tmp_path) as program:
+        assert program.wait() == 0
+        assert "ksproxyd:" in program.output()
+
+
+def test_the_live_tree_is_printed(tmp_path: Path, state: Path) -> None:
+    port = free_port()
+    with Program(standalone(port, free_port(), state, "--demo"), tmp_path) as program:
+        until(lambda: ready(port), "ready")
+        (tmp_path / "r").mkdir()
+        with Program(ksproxyd("routes", "--url", f"http://127.0.0.1:{port}"), tmp_path / "r") as routes:
+            assert routes.wait() == 0
+            assert "/kapis/demo.ksproxyd.io/v1alpha1/…" in routes.output()
+        assert program.process.poll() is None
+
+
+def test_the_service_manager_is_told(tmp_path: Path, state: Path) -> None:
+    port = free_port()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        address = str(tmp_path / "notify")
+        manager.bind(address)
+        manager.settimeout(60)
+        told: list[str] = []
+
+        def heard(word: str) -> None:
+            while not any(word in message for message in told):
+                told.append(manager.recv(4096).decode())
+
+        environ = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "2000000"}
+        with Program(standalone(port, free_port(), state), tmp_path, environ) as program:
+            heard("READY=1")
+            heard("WATCHDOG=1")
+            told.clear()
+            program.signal(signal.SIGHUP)
+            heard("RELOADING=1")
+            heard("READY=1")
+            program.signal(signal.SIGTERM)
+            heard("STOPPING=1")
+            assert program.wait() == 0
+
+
+def test_a_socket_of_the_service_manager_is_used(tmp_path: Path, state: Path) -> None:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        port = int(listening.getsockname()[1])
+        fd = listening.fileno()
+
+        # LISTEN_PID has to be the program's own, which only a shell that becomes it can know.
+        argv = standalone(free_port(), free_port(), state)
+        script = f'exec 3<&{fd}; export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@"'
+        with Program(["sh", "-c", script, "sh", *argv], tmp_path, pass_fds=(fd,)) as program:
+            until(lambda: ready(port), "ready")
+            program.signal(signal.SIGTERM)
+            assert program.wait() == 0
+
+
+def test_a_reload_takes_over_what_is_good_and_refuses_what_is_not(tmp_path: Path, state: Path) -> None:
+    port = free_port()
+    config = tmp_path / "k.yaml"
+    config.write_text("ksproxyd: {logging: {access: errors}}\n")
+    argv = [*standalone(port, free_port(), state), "--config", str(config)]
+    with Program(argv, tmp_path) as program:
+        until(lambda: ready(port), "ready")
+        config.write_text("ksproxyd: {logging: {access: everything}}\n")
+        program.signal(signal.SIGHUP)
+        until(lambda: "not reloaded" in program.output(), "the refusal")
+        assert ready(port)
+        config.write_text("ksproxyd: {logging: {access: all}}\n")
+        program.signal(signal.SIGHUP)
+        until(lambda: "configuration changed: ksproxyd.logging.access" in program.output(), "the reload")
+        get(f"http://127.0.0.1:{port}/version")
+        until(lambda: "GET /version 200" in program.output(), "the access log")
