@@ -160,10 +160,13 @@ def test_a_socket_of_the_service_manager_is_used(tmp_path: Path, state: Path) ->
         port = int(listening.getsockname()[1])
         fd = listening.fileno()
 
-        # LISTEN_PID has to be the program's own, which only a shell that becomes it can know.
-        argv = standalone(free_port(), free_port(), state)
-        script = f'exec 3<&{fd}; export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@"'
-        with Program(["sh", "-c", script, "sh", *argv], tmp_path, pass_fds=(fd,)) as program:
+        # LISTEN_PID has to be the program's own, which only what becomes the program can know.
+        become = (
+            "import os, sys; os.dup2(int(sys.argv[1]), 3); "
+            "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1'); os.execv(sys.argv[2], sys.argv[2:])"
+        )
+        argv = [sys.executable, "-c", become, str(fd), *standalone(free_port(), free_port(), state)]
+        with Program(argv, tmp_path, pass_fds=(fd,)) as program:
             until(lambda: ready(port), "ready")
             program.signal(signal.SIGTERM)
             assert program.wait() == 0
