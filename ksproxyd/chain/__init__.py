@@ -53,6 +53,9 @@ class Chain:
     ) -> None:
         self.names = [name for name, _ in steps] + ["node"]
         self._steps: tuple[Step, ...] = (*(step for _, step in steps), leaf)
+        if len({id(step) for step in self._steps}) != len(self._steps):
+            # Where one that has waited left off is found by the step itself.
+            raise ValueError("a step stands in the chain twice")
         self._failed = failed
         self._now = now
         self._timed = timed
@@ -90,9 +93,11 @@ class Chain:
             if outcome is not TAKEN and not exchange.finished:
                 exchange.respond(outcome)
             return
-        # Cancelled when the client goes: whoever is asked has no reason to go on then.
         waiting: Deferred[Any] = outcome if isinstance(outcome, Deferred) else ensureDeferred(outcome)  # type: ignore[arg-type]
-        exchange.on_gone = waiting.cancel
+        if not waiting.called:
+            # Cancelled when the client goes: whoever is asked has no reason to go on then. What is over already may
+            # have handed the exchange on, and whoever has it sees to that itself.
+            exchange.on_gone = waiting.cancel
         waiting.addCallback(self._resumed, exchange, step)
         waiting.addErrback(self._broke, exchange)
 
@@ -100,7 +105,8 @@ class Chain:
         if exchange.finished:
             return
         if outcome is not None:
-            exchange.respond(outcome)
+            if outcome is not TAKEN:
+                exchange.respond(outcome)
             return
         after = self._steps.index(step) + 1
         if after < len(self._steps):

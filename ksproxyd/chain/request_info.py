@@ -7,9 +7,15 @@ proxies, and from nobody else (D44); :mod:`ksproxyd.upstream.headers` drops them
 
 from __future__ import annotations
 
+import re
+
 from ksproxyd.chain import Step
 from ksproxyd.model.request_info import classify
+from ksproxyd.model.status import bad_request
 from ksproxyd.server.exchange import Exchange
+
+# What the server lets into a request target; a field's value may hold more, such as the space that ends one.
+_QUERY = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:@/%?\[\]|{}^`-]*")
 
 
 def request_info_step(member: bool) -> Step:
@@ -28,13 +34,15 @@ def request_info_step(member: bool) -> Step:
 
 
 def take_hop_fields(exchange: Exchange) -> None:
-    """Undo what the host's dispatcher did to get through a service proxy."""
+    """Undo what the host's dispatcher did to get through a service proxy. Raises a 400 for what is no query."""
     fields = exchange.fields
     credentials = fields.get(b"x-kubesphere-authorization")
     if credentials is not None and not (fields.get(b"authorization") or b"").strip():
         fields.replace(b"Authorization", credentials)
     query = fields.get(b"x-kubesphere-rawquery")
     if query and not exchange.query:
+        if _QUERY.fullmatch(query) is None:
+            raise bad_request("X-KubeSphere-Rawquery has a character that must be percent-encoded")
         exchange.route(exchange.path, query)
     if b"dryrun" in exchange.query:
         exchange.route(exchange.path, rename_dry_run(exchange.query, b"dryrun", b"dryRun"))
