@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import socket
 import time
-import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -42,22 +41,17 @@ class Drain:
                 connection.sendall(request)
                 connections.append(connection)
             deadline = time.monotonic() + LIMIT
-            while int(self._stub("/held")) < self.count:
+            while self._site.count("held") < self.count:
                 if time.monotonic() > deadline:
                     raise LoadError(f"not all of {self.count} requests reached the backend")
                 time.sleep(0.05)
             gateway.process.signal(signal.SIGTERM)
             time.sleep(0.5)
-            self._stub("/release")
+            self._site.release()
             begun = time.monotonic()
             self.whole = sum(_whole(connection) for connection in connections)
             self.exit_code = gateway.process.wait(LIMIT)
             self.seconds = time.monotonic() - begun
-
-    def _stub(self, path: str) -> bytes:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._site.stub_port}{path}", timeout=LIMIT) as answer:
-            body: bytes = answer.read()
-        return body
 
     def report(self) -> str:
         """The table."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -107,6 +108,16 @@ class Site:
     def url(self, tls: bool) -> str:
         """Where the backend is."""
         return f"https://127.0.0.1:{self.tls_port}" if tls else f"http://127.0.0.1:{self.plain_port}"
+
+    def count(self, what: str) -> int:
+        """A number that the stub keeps: of answers that are ``held``, or of those ``watching``."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.stub_port}/{what}", timeout=30) as answer:
+            return int(answer.read())
+
+    def release(self) -> None:
+        """Let the stub answer whoever it holds."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.stub_port}/release", timeout=30):
+            pass
 
     @property
     def server_name(self) -> str:

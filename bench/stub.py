@@ -8,7 +8,7 @@ by name of the installation and plural of the kind; ENDPOINTs are Twisted's serv
 ``/<name>/apis/<group>/…``     list and watch of the installation's extension objects
 ``…?watch=…``                  a watch that sends a bookmark now and twice a minute, and never ends
 ``…/hold``                     an answer that waits until somebody asks for ``/release``
-``/held``                      how many such answers are waiting
+``/held``, ``/watching``       how many such answers, or watches, there are
 ``/big/<bytes>``               a body of so many bytes
 ``/openapi…``                  404
 anything else                  :data:`bench.objects.DOCUMENT`
@@ -24,9 +24,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from twisted.internet import reactor
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IAddress, IPushProducer
+from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory, IPushProducer
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
@@ -39,6 +38,7 @@ _GROUP = "extensions.kubesphere.io"
 _PIECE = bytes(256 * 1024)
 
 
+@implementer(IProtocolNegotiationFactory)
 class Stub(Factory):
     """What all connections share."""
 
@@ -60,6 +60,9 @@ class Stub(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> Connection:
         return Connection(self)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        return [b"http/1.1"]
 
     def find(self, path: str) -> bytes | None:
         """The document at ``path``; None: there is none."""
@@ -122,6 +125,8 @@ class Connection(Protocol):
             stub.held.append(self)
         elif path.endswith("/held"):
             self.answer(200, b"%d" % len(stub.held))
+        elif path.endswith("/watching"):
+            self.answer(200, b"%d" % len(stub.watches))
         elif path.endswith("/release"):
             self.answer(200, b"{}")
             stub.release()
@@ -176,14 +181,16 @@ def _head(status: int, framing: bytes) -> bytes:
 
 def main(installations: str, *endpoints: str) -> None:
     """Serve until a signal comes."""
+    from twisted.internet import reactor
+
     stub = Stub(json.loads(Path(installations).read_text()))
     for endpoint in endpoints:
-        serverFromString(reactor, endpoint).listen(stub).addErrback(_not_listening)
+        serverFromString(reactor, endpoint).listen(stub).addErrback(_not_listening, reactor)
     LoopingCall(stub.bookmark).start(BOOKMARK_SECONDS, now=False)
     reactor.run()
 
 
-def _not_listening(failure: Failure) -> None:
+def _not_listening(failure: Failure, reactor: Any) -> None:
     print(failure.getErrorMessage(), file=sys.stderr)
     reactor.stop()
 

@@ -54,6 +54,9 @@ class Watches:
             # Buffers of what has just been done are given back.
             time.sleep(1.0)
             self.memory = resident(gateway.pid) - idle
+            # The gateway watches its own kinds, too.
+            if self._site.count("watching") < self.count:
+                raise LoadError(f"the backend has only {self._site.count('watching')} of {self.count} watches")
             begun = time.monotonic()
             if not gateway.answers("/readyz"):
                 raise LoadError(f"with {self.count} watches open the gateway is not ready")
