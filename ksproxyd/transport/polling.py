@@ -45,5 +45,5 @@ def poll_directly(reactor: Any) -> bool:
                 # A reader's or writer's own exceptions end its connection in there; this one came from ending it.
                 _log.failure("ending a connection failed")
 
-    reactor.doIteration = poll
+    reactor.doIteration = poll  # type: ignore[method-assign]
     return True

@@ -53,8 +53,7 @@ class TLSLayer:
             incoming.write(data)
         read = self._object.read
         parts: list[bytes] = []
-        # SSLWantReadError: the rest of a record is still on its way.
-        with suppress(ssl.SSLWantReadError):
+        try:
             while True:
                 plain = read(_RECORD)
                 if not plain:
@@ -64,6 +63,12 @@ class TLSLayer:
                 # One read takes one record, so an empty buffer spares the exception of one more try.
                 if not incoming.pending:
                     break
+        except ssl.SSLWantReadError:
+            # The rest of a record is still on its way.
+            pass
+        except ssl.SSLZeroReturnError:
+            # What reading nothing becomes once we have said goodbye ourselves.
+            self.closed = True
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def encrypt(self, data: bytes) -> bytes:
