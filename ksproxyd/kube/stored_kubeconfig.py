@@ -44,7 +44,7 @@ def stored_kubeconfig(text: bytes, origin: str) -> Connection:
 
 def _entry(config: dict[str, Any], table: str, name: object, what: str, origin: str) -> dict[str, Any]:
     entries = config.get(table)
-    if isinstance(entries, list):
+    if isinstance(entries, list) and isinstance(name, str):
         for entry in entries:
             if isinstance(entry, dict) and entry.get("name") == name and isinstance(entry.get(what), dict):
                 return entry[what]

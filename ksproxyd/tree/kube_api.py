@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ksproxyd.chain import Outcome
+from ksproxyd.model.query import parameters
 from ksproxyd.server.exchange import Exchange
 from ksproxyd.upstream.plan import Answer, Cell, Plan
 from ksproxyd.upstream.pools import Pools
@@ -32,6 +33,12 @@ class Access(Protocol):
     def subscribe(self, callback: Callable[[Target, Target], None]) -> Callable[[], None]: ...
 
     def refused(self) -> None: ...
+
+
+def _chosen(query: bytes) -> bool:
+    """Whether the request says itself how its fields are to be validated."""
+    # Most queries are empty, or hold neither the name nor an escape that could spell it.
+    return (b"fieldValidation" in query or b"%" in query) and "fieldValidation" in parameters(query)
 
 
 class KubeAPI:
@@ -66,7 +73,7 @@ class KubeAPI:
     def close(self) -> None:
         """Let go of the pool."""
         self._unsubscribe()
-        self._pools.release(self._access.target)
+        self._pools.release(self._plan.pool.target)
 
     def _credentials(self) -> bytes:
         headers = self._access.headers()
@@ -82,7 +89,7 @@ class KubeAPI:
 
     def handle(self, exchange: Exchange) -> Outcome:
         target = exchange.target
-        if self._validation and exchange.info.verb in _WRITES and b"fieldValidation=" not in exchange.query:
+        if self._validation and exchange.info.verb in _WRITES and not _chosen(exchange.query):
             joint = b"&" if exchange.has_query else b"?"
             target = target + joint + b"fieldValidation=" + self._validation
         if self._prefix:

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ksproxyd.chain.request_info import rename_dry_run
-from ksproxyd.kube.connection import present
+from ksproxyd.kube.connection import Connection, Presentation, present
 from ksproxyd.kube.errors import AccessError
 from ksproxyd.kube.stored_kubeconfig import stored_kubeconfig
 from ksproxyd.model.status import StatusError, bad_request, service_unavailable
@@ -39,6 +40,17 @@ HOST_LABEL = "cluster-role.kubesphere.io/host"
 SERVICE_PROXY = b"/api/v1/namespaces/kubesphere-system/services/:ks-apiserver:/proxy"
 
 
+class Way(NamedTuple):
+    """How a member is reached: straight, or (with a ``prefix``) by its kube-apiserver's service proxy.
+
+    ``headers`` authenticate us to the kube-apiserver.
+    """
+
+    target: Target
+    prefix: bytes = b""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
 class MemberCluster:
     """One member: where its requests go, or why they cannot."""
 
@@ -48,22 +60,21 @@ class MemberCluster:
         self.problem = "its connection is still being prepared"
         self._plan: Plan | None = None
         self._proxy: Proxy | None = None
-        self._by_service_proxy = False
+        self._prefix = b""
         self._target: Target | None = None
 
-    def connect(
-        self, proxy: Proxy, pools: Pools, upstreams: Upstreams, target: Target, headers: Any, by_service_proxy: bool
-    ) -> None:
-        """The member can be reached at ``target``; ``headers`` authenticate us to its kube-apiserver, if it is that."""
+    def connect(self, proxy: Proxy, pools: Pools, upstreams: Upstreams, way: Way) -> None:
+        """The member can be reached."""
         self.problem = ""
         self._proxy = proxy
-        self._target = target
-        self._by_service_proxy = by_service_proxy
-        self._links = WrappedTransport(b"", target)
-        credentials = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+        self._target = way.target
+        self._prefix = way.prefix
+        self._links = WrappedTransport(b"", way.target)
+        credentials = b"".join(name + b": " + value + b"\r\n" for name, value in way.headers)
+        by_service_proxy = bool(way.prefix)
         self._plan = Plan(
             f"Cluster {self.name}",
-            pools.hold(target),
+            pools.hold(way.target),
             drop=OWN_FIELDS | {b"authorization"} if by_service_proxy else OWN_FIELDS,
             credentials=(lambda: credentials) if by_service_proxy else None,
             more=self._hop_lines if by_service_proxy else self._links.request_lines,
@@ -87,11 +98,11 @@ class MemberCluster:
             raise service_unavailable(f"cluster {self.name} cannot be reached: {self.problem}")
         exchange.route(path)
         target = exchange.target
-        if self._by_service_proxy:
+        if self._prefix:
             if b"dryRun" in exchange.query:
                 # The service proxy refuses dry runs of its own; the far side puts the name back.
                 target = path + b"?" + rename_dry_run(exchange.query, b"dryRun", b"dryrun")
-            target = SERVICE_PROXY + target
+            target = self._prefix + target
         proxy.forward(exchange, plan, target)
 
     def _hop_lines(self, exchange: Exchange, target: bytes) -> bytes:
@@ -133,7 +144,7 @@ class MemberClusters:
         self._reactor = reactor
         self._members: dict[str, MemberCluster] = {}
         self._specs: dict[str, Any] = {}
-        self._building: dict[str, Deferred[None]] = {}
+        self._building: dict[str, Deferred[Any]] = {}
         self._unsubscribe = self._store.subscribe(self._apply, replay=True)
 
     def stop(self) -> None:
@@ -154,81 +165,109 @@ class MemberClusters:
         labels = field(value, "metadata", "labels")
         if isinstance(labels, dict) and HOST_LABEL in labels:
             return None
-        return self._members[name_of(value)]
+        member = self._members.get(name_of(value))
+        if member is None:
+            raise service_unavailable(f"cluster {name_of(value)} cannot be reached: its connection is not known")
+        return member
 
     def _apply(self, old: Object | None, new: Object | None) -> None:
         name = name_of(new or old or {})
         if new is None:
-            self._drop(name)
+            self._give_up(name)
+            self._specs.pop(name, None)
+            member = self._members.pop(name, None)
+            if member is not None:
+                member.close(self._pools)
             self._upstreams.forget("cluster", name)
             return
         spec = field(new, "spec", "connection")
-        if name not in self._members or self._specs.get(name) != spec:
-            self._drop(name)
+        if name not in self._members:
             self._members[name] = MemberCluster(name)
-            self._specs[name] = spec
-            self._prepare(name, spec)
+        elif self._specs[name] == spec:
+            self._members[name].ready = _is_ready(new)
+            return
+        # The old way is used until it is known where the new one leads.
         self._members[name].ready = _is_ready(new)
+        self._specs[name] = spec
+        self._give_up(name)
+        self._building[name] = building = Deferred.fromCoroutine(self._find_way(name, spec))
+        building.addBoth(self._found, name, building)
 
-    def _drop(self, name: str) -> None:
+    def _give_up(self, name: str) -> None:
+        """Whatever way is being looked for, it is not wanted any more."""
         building = self._building.pop(name, None)
         if building is not None:
             building.cancel()
-        member = self._members.pop(name, None)
-        self._specs.pop(name, None)
-        if member is not None:
-            member.close(self._pools)
 
-    def _prepare(self, name: str, connection: Any) -> None:
-        member = self._members[name]
+    async def _find_way(self, name: str, connection: Any) -> Way:
         endpoint = field(connection, "kubesphereAPIEndpoint")
-        try:
-            if field(connection, "type") == "direct" and not endpoint:
-                building = Deferred.fromCoroutine(self._by_service_proxy(member, connection))
-                self._building[name] = building
-                building.addBoth(self._prepared, member)
-                return
-            target = resolve({"url": endpoint}).target
-        except EndpointError as error:
-            detail = f"spec.connection.kubesphereAPIEndpoint: {error}"
-            self._fail(member, detail, "its kubesphereAPIEndpoint is unusable")
-            return
-        member.connect(self._proxy, self._pools, self._upstreams, target, (), False)
-
-    async def _by_service_proxy(self, member: MemberCluster, connection: Any) -> None:
-        origin = f"cluster {member.name}"
+        if field(connection, "type") != "direct" or endpoint:
+            try:
+                return Way(resolve({"url": endpoint}).target)
+            except EndpointError as error:
+                raise _NoWay("its kubesphereAPIEndpoint is unusable", str(error)) from error
+        origin = f"cluster {name}"
         encoded = field(connection, "kubeconfig")
         try:
             text = base64.b64decode(encoded if isinstance(encoded, str) else "", validate=True)
         except (binascii.Error, ValueError) as error:
-            raise AccessError(f"{origin}: its kubeconfig is not base64") from error
+            raise _NoWay("its kubeconfig is unusable", f"it is not base64: {error}") from error
         pool = self._reactor.getThreadPool()
-        presented = await deferToThreadPool(
-            self._reactor, pool, lambda: present(stored_kubeconfig(text, origin), None)
-        )
-        target = presented.target
-        endpoint = field(connection, "kubernetesAPIEndpoint")
-        if endpoint:
-            found = resolve({"url": endpoint}).target
-            target = Target(found.scheme, found.host, found.port, target.trust if found.scheme == "https" else None)
-        member.connect(self._proxy, self._pools, self._upstreams, target, presented.headers, True)
+        try:
+            kubeconfig, presented = await deferToThreadPool(self._reactor, pool, _read_kubeconfig, text, origin)
+        except AccessError as error:
+            raise _NoWay("its kubeconfig is unusable", str(error)) from error
+        target, prefix = presented.target, kubeconfig.address.prefix
+        server = field(connection, "kubernetesAPIEndpoint")
+        if server:
+            try:
+                found = resolve({"url": server}, join_path=True)
+            except EndpointError as error:
+                raise _NoWay("its kubernetesAPIEndpoint is unusable", str(error)) from error
+            elsewhere = (found.target.host, found.target.port) != (target.host, target.port)
+            path = found.path.rstrip(b"/")
+            if elsewhere or path:
+                prefix = path
+            # The endpoint says where, the kubeconfig whom to trust there.
+            trust = None if found.target.scheme == "http" else target.trust or found.target.trust
+            target = msgspec.structs.replace(found.target, trust=trust)
+        return Way(target, prefix + SERVICE_PROXY, presented.headers)
 
-    def _prepared(self, result: Any, member: MemberCluster) -> None:
-        self._building.pop(member.name, None)
-        if not isinstance(result, Failure) or result.check(CancelledError):
+    def _found(self, result: Way | Failure, name: str, building: Deferred[Any]) -> None:
+        if isinstance(result, Failure) and result.check(CancelledError):
             return
-        if result.check(AccessError):
-            self._fail(member, result.getErrorMessage(), "its kubeconfig is unusable")
-        elif result.check(EndpointError):
-            text = f"spec.connection.kubernetesAPIEndpoint: {result.getErrorMessage()}"
-            self._fail(member, text, "its kubernetesAPIEndpoint is unusable")
+        if self._building.get(name) is building:
+            del self._building[name]
+        old = self._members[name]
+        self._members[name] = member = MemberCluster(name)
+        member.ready = old.ready
+        if isinstance(result, Way):
+            member.connect(self._proxy, self._pools, self._upstreams, result)
+        elif isinstance(result.value, _NoWay):
+            self._fail(member, result.value.detail, result.value.problem)
         else:
-            self.log.failure("preparing cluster {name} failed", result, name=member.name)
+            self.log.failure("preparing cluster {name} failed", result, name=name)
             member.problem = "the gateway failed to prepare its connection"
+        old.close(self._pools)
 
     def _fail(self, member: MemberCluster, detail: str, problem: str) -> None:
         member.problem = problem
         self.log.warn("cluster {name} cannot be reached: {detail}", name=member.name, detail=detail)
+
+
+class _NoWay(Exception):
+    """A member cannot be reached: ``problem`` is for clients, ``detail`` for the log."""
+
+    def __init__(self, problem: str, detail: str) -> None:
+        super().__init__(problem, detail)
+        self.problem = problem
+        self.detail = detail
+
+
+def _read_kubeconfig(text: bytes, origin: str) -> tuple[Connection, Presentation]:
+    """In a thread: certificates are loaded, which takes its time."""
+    connection = stored_kubeconfig(text, origin)
+    return connection, present(connection, None)
 
 
 def _is_ready(value: Object) -> bool:
