@@ -227,7 +227,7 @@ class ServerConnection(RequestStream):
             self._next()
 
     def _run(self, exchange: Exchange) -> None:
-        self.deadline = 0.0
+        self.deadline = self.server.wheel.now + LOOK if self._holds else 0.0
         if exchange.refusal is not None:
             self.server.refuse(exchange, exchange.refusal)
         elif exchange.path == b"*":

@@ -32,8 +32,8 @@ _UNSERVED = frozenset([b"CONNECT", b"TRACE", b"PRI", b"SOURCE", b"M-SEARCH"])
 # registered name may have are in nobody's name, and read differently by different servers.
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\])(?::[0-9]{0,5})?")
 
-# RFC 9110, 9.1: a token.
-_METHOD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ")
+# RFC 9110, 9.1: a token; it may have been refused before its end came.
+_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?: |\Z)")
 
 #: Protocols that are HTTP again, or hide it: what passed in such a tunnel would have passed no check.
 _NO_UPGRADE = frozenset([b"h2c", b"h2", b"h3", b"http", b"tls"])
@@ -73,7 +73,7 @@ def begin_exchange(
         raise StatusError(505, "HTTPVersionNotSupported", "only HTTP/1.1 and HTTP/1.0 are spoken here")
     # llhttp also takes other spacing and other protocols' names; exactly one spelling goes on.
     line = b"%b %b HTTP/1.%d\r\n" % (name, target, minor)
-    if not (raw.startswith(line, at) if at >= 0 else b"\n" + line in raw):
+    if not (raw.startswith(line, at) if at >= 0 else line in raw):
         raise bad_request("the request line is not METHOD SP target SP HTTP-version")
     if name in _UNSERVED:
         raise StatusError(501, "NotImplemented", f"the method {name.decode('latin-1')} is not served here")

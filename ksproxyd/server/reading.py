@@ -165,7 +165,7 @@ class RequestStream(Stream):
         if self._partial is None:
             at = self._at
             self._partial = bytearray(self._raw[at:] if at >= 0 else self._raw)
-            # Where the head begins in this piece is not known behind a chunked body: only what follows is counted.
+            # Where it is not known where in this piece the head begins, only what follows is counted.
             self._head_size = len(self._partial) if at >= 0 else 0
             self._at = min(at, 0)
             self._raw = self._partial
@@ -226,16 +226,18 @@ class RequestStream(Stream):
     def _next_at(self) -> int:
         """Where in this piece the message begins that follows the one at :attr:`_at`; -1 if that is not known."""
         at, behind, self._behind = self._at, self._behind, None
-        if at < 0 or behind is None or behind < 0:
+        if at < 0 or behind is None:
             return -1
-        return self._raw.find(b"\r\n\r\n", at) + 4 + behind
+        end = self._raw.find(b"\r\n\r\n", at) + 4
+        return end + behind if behind >= 0 else _end_of_chunks(self._raw, end)
 
     def _stop_reading_ahead(self) -> None:
         """Enough requests wait: the rest stays bytes until they are answered."""
         if self._at >= 0:
             self._stash = bytes(self._raw[self._at :])
             return
-        # Where this message begins is not known behind a chunked body. Serve those that wait, and no more.
+        # Where this message begins is not known behind a chunked body that began in an earlier piece. Serve those that
+        # wait, and no more.
         assert self._waiting is not None
         self._waiting[-1].keep_alive = False
         self._deaf = True
@@ -435,6 +437,17 @@ class _Resumed:
     def on_message_complete(self) -> None:
         self._resumed = True
         self._connection.on_message_complete()
+
+
+def _end_of_chunks(raw: bytes | bytearray, at: int) -> int:
+    """Where the chunked body ends that begins at ``at`` and that llhttp has found well-formed."""
+    while True:
+        end = raw.index(b"\r\n", at)
+        size = int(raw[at:end].partition(b";")[0], 16)
+        if not size:
+            # Behind the last chunk come trailers, if any, and an empty line.
+            return raw.index(b"\r\n\r\n", end) + 4
+        at = end + size + 4
 
 
 def too_large_head(limit: int) -> StatusError:

@@ -169,13 +169,13 @@ class Peer:
             while not self.notified and (data := tls.read(_PIECE)):
                 self._deliver(data)
                 moved = True
-            if not self.notified:
-                self.notified = self.ended = moved = True
-                if self.listener is not None:
-                    self.listener.ended()
+            moved = self._was_notified() or moved
         except ssl.SSLWantReadError:
             # The rest of a record, or of the handshake, is still on its way.
             pass
+        except ssl.SSLZeroReturnError:
+            # The same as reading nothing, once both ends have said goodbye.
+            moved = self._was_notified() or moved
         except ssl.SSLError as error:
             self.tls_error = error
             # Behind the alert nothing can follow.
@@ -184,6 +184,14 @@ class Peer:
             self._unsent += self._outgoing.read()
             moved = True
         return moved
+
+    def _was_notified(self) -> bool:
+        if self.notified:
+            return False
+        self.notified = self.ended = True
+        if self.listener is not None:
+            self.listener.ended()
+        return True
 
     def _notify(self) -> None:
         assert self.tls is not None

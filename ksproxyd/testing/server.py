@@ -55,8 +55,15 @@ class Client(Peer):
 
     def next_answer(self, method: str = "GET") -> Answer | None:
         """As :meth:`answer`, but None if it is not complete."""
-        self._answers.buffer += self.take()
+        self._answers.buffer += super().take()
         return self._answers.next(method, not self.open)
+
+    def take(self) -> bytes:
+        """What has been received since the last answer, or the last call."""
+        buffer = self._answers.buffer
+        data = bytes(buffer) + super().take()
+        buffer.clear()
+        return data
 
     @property
     def partial(self) -> Answer | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support_server import Later, body_back, chunked, get, path_back, post
+from support_server import Later, Sink, body_back, chunked, get, path_back, post
 
 from ksproxyd.model.message import Response
 from ksproxyd.server.exchange import Exchange
@@ -185,12 +185,30 @@ def test_what_waits_is_bounded_and_nothing_is_read_meanwhile() -> None:
         assert client.transport.reading
 
 
-def test_too_much_behind_a_chunked_body_is_not_served_but_what_waits_is() -> None:
-    # Where a request behind a chunked body begins is not known to the byte, so it cannot be put off.
+def test_what_waits_behind_chunked_bodies_is_bounded_too() -> None:
     later = Later()
     with MemoryServer(later, limits=Limits(pipelined=2)) as server:
         client = server.connect()
-        client.send(b"".join(chunked([b"x"], f"/{number}") for number in range(10)))
+        requests = [chunked([b"0\r\n\r\n"] * number, f"/{number}") for number in range(10)]
+        client.send(b"".join(requests))
+        assert len(client.transport.protocol._waiting) == 2
+        for number in range(10):
+            assert later.last.path == b"/%d" % number
+            body_back(later.last)
+            server.reactor.settle()
+            assert client.answer().body == b"0\r\n\r\n" * number
+        assert client.open
+
+
+def test_too_much_behind_a_body_that_began_earlier_is_not_served_but_what_waits_is() -> None:
+    # Where the request behind that body begins is not known to the byte, so it cannot be put off.
+    later = Later()
+    with MemoryServer(later, limits=Limits(pipelined=2)) as server:
+        client = server.connect()
+        first = chunked([b"x"], "/0")
+        client.send(first[:-6])
+        Sink(later.last)
+        client.send(first[-6:] + b"".join(get(f"/{number}") for number in range(1, 10)))
         for number in range(3):
             assert later.last.path == b"/%d" % number
             later.last.respond(Response(200, (), later.last.path))
@@ -198,7 +216,6 @@ def test_too_much_behind_a_chunked_body_is_not_served_but_what_waits_is() -> Non
             answer = client.answer()
             assert answer.body == b"/%d" % number
             assert answer.get("connection") == (b"close" if number == 2 else None)
-        server.reactor.settle()
         assert len(later.exchanges) == 3
         assert not client.open
         assert not client.reset
