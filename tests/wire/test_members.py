@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import base64
 import gzip
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
-from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
-from zope.interface import implementer
 
-import ksproxyd.gateway
-from ksproxyd.model.identity import Identity
 from ksproxyd.testing import Authority, Backend, Conversation, MemoryGateway, Request
 from ksproxyd.testing.backend import answer
 
@@ -31,29 +26,7 @@ AUTHORITY = Authority()
 ISSUED = AUTHORITY.issue("member.example")
 
 
-@pytest.fixture(autouse=True)
-def alice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever shows the token T is alice; tokens themselves come with authentication."""
-
-    def authenticate(exchange: Any) -> None:
-        if exchange.fields.get(b"authorization") == b"Bearer T":
-            exchange.user = Identity("alice", ("system:authenticated",))
-
-    monkeypatch.setattr(ksproxyd.gateway, "authenticate", authenticate)
-
-
-@pytest.fixture
-def logged() -> Iterator[list[str]]:
-    lines: list[str] = []
-
-    @implementer(ILogObserver)
-    def observe(event: LogEvent) -> None:
-        if event["log_level"] is LogLevel.warn:
-            lines.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(observe)
-    yield lines
-    globalLogPublisher.removeObserver(observe)
+pytestmark = pytest.mark.usefixtures("alice")
 
 
 def kubeconfig(server: str = "http://member.example:6443", **user: Any) -> str:
@@ -212,12 +185,12 @@ def test_authorization_is_the_members() -> None:
 
 
 @pytest.mark.parametrize("endpoint", [None, "", "nonsense", "ftp://x", "http://", 5, {"a": 1}, "http://[::"])
-def test_endpoint_that_is_none(endpoint: Any, logged: list[str]) -> None:
+def test_endpoint_that_is_none(endpoint: Any, warnings_logged: list[str]) -> None:
     with MemoryGateway(objects=[cluster("m", proxied(endpoint)), cluster("good", proxied())]) as gateway:
         gateway.serve("http://ks.member.example", Backend())
         message = refusal(gateway, "/clusters/m/version", 503)
         assert message == "cluster m cannot be reached: its kubesphereAPIEndpoint is unusable"
-        assert len([line for line in logged if "cluster m cannot be reached" in line]) == 1
+        assert len([line for line in warnings_logged if "cluster m cannot be reached" in line]) == 1
         assert gateway.get("/clusters/good/version").status == 200
 
 
@@ -310,15 +283,15 @@ BAD = [
 
 
 @pytest.mark.parametrize("connection", [c for _, c in BAD], ids=[name for name, _ in BAD])
-def test_bad_kubeconfig(connection: dict[str, Any], logged: list[str]) -> None:
+def test_bad_kubeconfig(connection: dict[str, Any], warnings_logged: list[str]) -> None:
     with MemoryGateway(objects=[cluster("m", connection)]) as gateway:
         message = refusal(gateway, "/clusters/m/version", 503)
         assert message == "cluster m cannot be reached: its kubeconfig is unusable"
-        (line,) = [line for line in logged if "cluster m cannot be reached" in line]
+        (line,) = [line for line in warnings_logged if "cluster m cannot be reached" in line]
         assert "member-token" not in line
 
 
-def test_bad_api_endpoint(logged: list[str]) -> None:
+def test_bad_api_endpoint(warnings_logged: list[str]) -> None:
     with MemoryGateway(objects=[cluster("m", direct(kubernetesAPIEndpoint="nonsense"))]) as gateway:
         message = refusal(gateway, "/clusters/m/version", 503)
         assert message == "cluster m cannot be reached: its kubernetesAPIEndpoint is unusable"
@@ -401,7 +374,8 @@ def test_pools_follow_the_clusters() -> None:
 @pytest.mark.parametrize("connection", [direct(), proxied("http://member.example:6443")])
 def test_401_of_a_member_logs_nobody_out(connection: dict[str, Any]) -> None:
     with MemoryGateway(objects=[cluster("m", connection)]) as gateway:
-        secret = answer(401, b'{"kind":"Status","code":401}', [(b"WWW-Authenticate", b"Bearer"), (b"Set-Cookie", b"a=b")])
+        fields = [(b"WWW-Authenticate", b"Bearer"), (b"Set-Cookie", b"a=b")]
+        secret = answer(401, b'{"kind":"Status","code":401}', fields)
         gateway.serve("http://member.example:6443", Backend(lambda conversation, request: secret))
         client = gateway.connect()
         for _ in range(2):

@@ -1,0 +1,44 @@
+"""What several wire tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
+from zope.interface import implementer
+
+import ksproxyd.gateway
+from ksproxyd.chain.authenticate import authenticate
+from ksproxyd.model.identity import Identity
+from ksproxyd.server.exchange import Exchange
+
+ALICE = Identity("alice", ("system:authenticated",))
+
+
+@pytest.fixture
+def alice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever shows the bearer token ``T`` is alice; everybody else is who the gateway itself thinks they are."""
+
+    def step(exchange: Exchange) -> None:
+        if exchange.fields.get(b"authorization") == b"Bearer T":
+            exchange.user = ALICE
+        else:
+            authenticate(exchange)
+
+    monkeypatch.setattr(ksproxyd.gateway, "authenticate", step)
+
+
+@pytest.fixture
+def warnings_logged() -> Iterator[list[str]]:
+    """The warnings that are logged during a test, as text."""
+    lines: list[str] = []
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        if event["log_level"] is LogLevel.warn:
+            lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    yield lines
+    globalLogPublisher.removeObserver(observe)
