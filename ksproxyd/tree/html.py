@@ -74,14 +74,15 @@ _SINGLE_QUOTE = re.compile(rb"'")
 _UNQUOTED_END = re.compile(rb"[\t\n\f\r >]")
 _COMMENT_END = re.compile(rb"--!?>")
 
-# Whole tags as nearly all are written. Every repetition is possessive: no backtracking.
-_NEAT_NAME = rb"[A-Za-z][A-Za-z0-9]{0,14}+(?=[\t\n\f\r />])"
-_NEAT_REST = rb"(?:[\t\n\f\r ]++[A-Za-z][A-Za-z0-9_:.@-]*+(?:=\"[^\"]*+\")?+)*+"
-_NEAT_TAG = re.compile(rb"<(/?+)(%b)(%b)[\t\n\f\r ]*+(/?+)>" % (_NEAT_NAME, _NEAT_REST))
-_NEAT_ATTRIBUTE = re.compile(rb"[\t\n\f\r ]++([A-Za-z][A-Za-z0-9_:.@-]*+)(?:=\"([^\"]*+)\")?+")
+# Whole tags as nearly all are written. What may follow each repetition cannot be part of it, so there is one way to
+# match and nothing to try again; possessive repetition would say the same, but is wrong in CPython before 3.11.3.
+_NEAT_NAME = rb"[A-Za-z][A-Za-z0-9]{0,14}(?=[\t\n\f\r />])"
+_NEAT_REST = rb"(?:[\t\n\f\r ]+[A-Za-z][A-Za-z0-9_:.@-]*(?:=\"[^\"]*\")?(?=[\t\n\f\r />]))*"
+_NEAT_TAG = re.compile(rb"<(/?)(%b)(%b)[\t\n\f\r ]*(/?)>" % (_NEAT_NAME, _NEAT_REST))
+_NEAT_ATTRIBUTE = re.compile(rb"[\t\n\f\r ]+([A-Za-z][A-Za-z0-9_:.@-]*)(?:=\"([^\"]*)\")?")
 # Text, and such tags that change nothing: most of a page, passed in one go.
 _DULL = re.compile(
-    rb"(?:[^<]++|<(?:/(?!(?i:%b)[\t\n\f\r />])|(?!(?i:%b)[\t\n\f\r />]))%b%b[\t\n\f\r ]*+/?+>)*+"
+    rb"(?:[^<]+(?=<|\Z)|<(?:/(?!(?i:%b)[\t\n\f\r />])|(?!(?i:%b)[\t\n\f\r />]))%b%b[\t\n\f\r ]*/?>)*"
     % (
         b"|".join(sorted(_FOREIGN)),
         b"|".join(sorted({*LINK_ATTRIBUTES, *_RAW_TEXT, *_FOREIGN, b"script", b"plaintext"})),
