@@ -82,9 +82,9 @@ class Tree:
     def find(self, path: str) -> Node | None:
         """The node that serves the decoded ``path``: the exact one, else the nearest subtree's."""
         branch = self._root
-        found: Node | None = None
-        # The first element is what stands before the leading slash.
-        for segment in path.split("/")[1:]:
+        found = branch.below
+        # The first element is what stands before the leading slash; the root has none.
+        for segment in path.split("/")[1:] if path != "/" else ():
             child = branch.children.get(segment)
             if child is None:
                 break
