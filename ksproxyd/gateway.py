@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from ksproxyd import __version__
 from ksproxyd.chain import Chain, Outcome, Step
-from ksproxyd.chain.audit import audit_step
+from ksproxyd.chain.audit import AuditSink, audit_step
 from ksproxyd.chain.authenticate import authenticate
 from ksproxyd.chain.authorize import Authorizer, always_allow, always_deny, authorize_step
 from ksproxyd.chain.cors import Cors
@@ -128,6 +128,8 @@ class Gateway:
         self.members: MemberClusters | None = None
         self.openapi: OpenAPI | None = None
         self._writer: StatusWriter | None = None
+        #: Told of every request that is let through; without any, the chain has no such step.
+        self.audit_sinks: tuple[AuditSink, ...] = ()
         self.draining = False
         self._drained_from = 0.0
         self._monotonic = monotonic
@@ -267,7 +269,7 @@ class Gateway:
             ("authenticate", authenticate),
             ("dispatch", dispatch_step(self.members)),
             ("authorize", authorize_step(authorizer)),
-            ("audit", audit_step(())),
+            *([("audit", audit_step(self.audit_sinks))] if self.audit_sinks else []),
             ("synced", synced_step(lambda: self.synced)),
         ]
 

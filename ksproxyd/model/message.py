@@ -33,12 +33,17 @@ class Fields:
     def get(self, key: bytes) -> bytes | None:
         """The value of the field ``key`` (lower case); several lines joined by ``", "`` (RFC 9110, 5.3)."""
         index = self._index
+        return (self.index() if index is None else index).get(key)
+
+    def index(self) -> dict[bytes, bytes]:
+        """What :meth:`get` looks at, for many look-ups in a row; not to be changed, and stale after a change."""
+        index = self._index
         if index is None:
             index = {}
             for k, _, value in self.items:
                 index[k] = index[k] + b", " + value if k in index else value
             self._index = index
-        return index.get(key)
+        return index
 
     def all(self, key: bytes) -> list[bytes]:
         """Every value of the field ``key`` (lower case), one a line, in order."""

@@ -64,22 +64,22 @@ def begin_exchange(
     :class:`StatusError` when the request must be refused.
     """
     name = parser.get_method()
-    version = parser.get_http_version()
-    if version == "1.1":
+    # llhttp also takes other spacing and other protocols' names; exactly one spelling goes on. The version is read
+    # from it, too, which spares the parser making a string of it.
+    line = b"%b %b HTTP/1.1\r\n" % (name, target)
+    if raw.startswith(line, at) if at >= 0 else line in raw:
         minor = 1
-    elif version == "1.0":
-        minor = 0
     else:
-        raise StatusError(505, "HTTPVersionNotSupported", "only HTTP/1.1 and HTTP/1.0 are spoken here")
-    # llhttp also takes other spacing and other protocols' names; exactly one spelling goes on.
-    line = b"%b %b HTTP/1.%d\r\n" % (name, target, minor)
-    if not (raw.startswith(line, at) if at >= 0 else line in raw):
-        raise bad_request("the request line is not METHOD SP target SP HTTP-version")
+        line = b"%b %b HTTP/1.0\r\n" % (name, target)
+        minor = 0
+        if not (raw.startswith(line, at) if at >= 0 else line in raw):
+            raise _odd_line(parser.get_http_version())
     if name in _UNSERVED:
         raise StatusError(501, "NotImplemented", f"the method {name.decode('latin-1')} is not served here")
     method = _METHODS.get(name) or name.decode("ascii")
 
-    host = fields.get(b"host")
+    get = fields.index().get
+    host = get(b"host")
     if target[:1] != b"/":
         target = _other_form(method, target, host)
     elif _TARGET.fullmatch(target) is None:
@@ -92,7 +92,6 @@ def begin_exchange(
 
     exchange = Exchange(connection, method, target, minor, fields)
     exchange.started = connection.server.clock.seconds()
-    get = fields.get
     options = get(b"connection")
     if options is not None:
         _connection_options(exchange, options.lower())
@@ -108,6 +107,13 @@ def begin_exchange(
     if connection.server.addresses is not None:
         connection.server.addresses(exchange)
     return exchange
+
+
+def _odd_line(version: str) -> StatusError:
+    """The answer to a request line that llhttp takes and we do not."""
+    if version not in ("1.1", "1.0"):
+        return StatusError(505, "HTTPVersionNotSupported", "only HTTP/1.1 and HTTP/1.0 are spoken here")
+    return bad_request("the request line is not METHOD SP target SP HTTP-version")
 
 
 def _check_host(host: bytes, fields: Fields) -> None:

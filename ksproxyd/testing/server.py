@@ -125,7 +125,9 @@ class MemoryServer:
         for peer in list(self.reactor.peers):
             peer.close()
         self.reactor.settle()
-        self.wait(_LONG)
+        end = self.reactor.seconds() + _LONG
+        while self.server.connections and self.reactor.seconds() < end:
+            self.wait(1)
         self.wheel.stop()
         problems = self.reactor.leftovers()
         problems += [f"a connection: {connection}" for connection in self.server.connections]

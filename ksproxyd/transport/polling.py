@@ -7,6 +7,7 @@ here logs that way, and the context costs more than parsing a request does.
 from __future__ import annotations
 
 import errno
+from select import EPOLLIN
 from typing import Any
 
 from twisted.internet.epollreactor import EPollReactor
@@ -26,6 +27,15 @@ def poll_directly(reactor: Any) -> bool:
     poller = reactor._poller
     selectables = reactor._selectables
 
+    def read(selectable: Any) -> None:
+        try:
+            why = selectable.doRead()
+        except Exception as error:
+            _log.failure("reading failed")
+            why = error
+        if why:
+            reactor._disconnectSelectable(selectable, why, True)
+
     def poll(timeout: float | None) -> None:
         try:
             events = poller.poll(-1 if timeout is None else timeout, len(selectables))
@@ -40,7 +50,11 @@ def poll_directly(reactor: Any) -> bool:
             if selectable is None:
                 continue
             try:
-                act(selectable, fd, event)
+                if event == EPOLLIN:
+                    # Nearly every event: something to read and nothing else.
+                    read(selectable)
+                else:
+                    act(selectable, fd, event)
             except Exception:
                 # A reader's or writer's own exceptions end its connection in there; this one came from ending it.
                 _log.failure("ending a connection failed")

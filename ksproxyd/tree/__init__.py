@@ -24,6 +24,10 @@ class Node(Protocol):
         """One line for ``ksproxyd routes``."""
 
 
+#: How many paths are remembered with their nodes, and how long they may be.
+_MOST_FOUND, _LONGEST_FOUND = 4096, 256
+
+
 class _Branch:
     __slots__ = ("below", "children", "exact")
 
@@ -41,9 +45,12 @@ class Tree:
     def __init__(self) -> None:
         self._root = _Branch()
         self._prefixes: dict[str, Node] = {}
+        #: Nodes found lately, by path.
+        self._found: dict[str, Node] = {}
 
     def mount(self, path: str, node: Node, *, subtree: bool = False) -> None:
         """Serve ``path`` (and, as a ``subtree``, what is below it) by ``node``. Raises :class:`ValueError` if taken."""
+        self._found.clear()
         branch = self._root
         for segment in _segments(path):
             child = branch.children.get(segment)
@@ -59,10 +66,12 @@ class Tree:
 
     def mount_prefix(self, prefix: str, node: Node) -> None:
         """Serve every path that begins with the characters ``prefix`` and that nothing else serves."""
+        self._found.clear()
         self._prefixes[prefix] = node
 
     def unmount(self, path: str, *, subtree: bool = False) -> None:
         """Stop serving ``path``. Raises :class:`KeyError` if it is not mounted."""
+        self._found.clear()
         segments = _segments(path)
         trail = [self._root]
         for segment in segments:
@@ -102,9 +111,16 @@ class Tree:
 
     def serve(self, exchange: Exchange) -> Outcome:
         """Hand ``exchange`` to its node: the leaf of the chain. Raises a 404 where there is none."""
-        node = self.find(exchange.info.path)
+        path = exchange.info.path
+        node = self._found.get(path)
         if node is None:
-            raise nothing_here(exchange)
+            node = self.find(path)
+            if node is None:
+                raise nothing_here(exchange)
+            if len(path) <= _LONGEST_FOUND:
+                if len(self._found) >= _MOST_FOUND:
+                    self._found.clear()
+                self._found[path] = node
         return node.handle(exchange)
 
     def walk(self) -> Iterator[tuple[str, Node]]:

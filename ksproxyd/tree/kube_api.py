@@ -20,6 +20,9 @@ from ksproxyd.upstream.target import Target
 _WRITES = frozenset(["create", "update"])
 
 
+_REFUSED = frozenset([401])
+
+
 class Access(Protocol):
     """Where the API server is and who we are there (:class:`ksproxyd.kube.access.ClusterAccess`)."""
 
@@ -62,6 +65,7 @@ class KubeAPI:
             drop=frozenset([b"authorization"]),
             credentials=self._credentials,
             on_answer=self._watch_refusals,
+            on_statuses=_REFUSED,
             cell=self._cell,
         )
 

@@ -8,7 +8,7 @@ anybody else it begins here.
 
 from __future__ import annotations
 
-from ksproxyd.model.identity import Identity
+from ksproxyd.model.identity import ANONYMOUS, Identity
 
 Item = tuple[bytes, bytes, bytes]
 
@@ -58,13 +58,14 @@ _IDENTITY_PREFIXES = (
     b"x-forwarded-",
 )
 
-_fates: dict[bytes, int] = {}
+#: What :func:`fate` has found, for those who look many up in a row.
+fates: dict[bytes, int] = {}
 _FATES = 2048
 
 
 def fate(key: bytes) -> int:
     """What becomes of a client's field ``key`` (lower case)."""
-    known = _fates.get(key)
+    known = fates.get(key)
     if known is None:
         # Underscores are hyphens to many a backend (CGI, WSGI), so they are here.
         plain = key.replace(b"_", b"-")
@@ -77,9 +78,9 @@ def fate(key: bytes) -> int:
         else:
             known = KEEP
         if len(key) <= 64:
-            if len(_fates) >= _FATES:
-                _fates.clear()
-            _fates[key] = known
+            if len(fates) >= _FATES:
+                fates.clear()
+            fates[key] = known
     return known
 
 
@@ -92,21 +93,28 @@ _TOKEN = frozenset(b"!#$&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHI
 
 def identity_lines(user: Identity) -> bytes:
     """``X-Remote-*`` lines for ``user`` (spec 01, 6.8), ready to be put into a head."""
+    # Nearly all requests of a gateway without logins are nobody's, and comparing objects is cheaper than hashing them.
+    if user is ANONYMOUS:
+        return _ANONYMOUS_LINES
     lines = _identities.get(user)
     if lines is None:
-        parts = [_line(b"X-Remote-User", user.name)]
-        if user.uid:
-            parts.append(_line(b"X-Remote-Uid", user.uid))
-        parts += [_line(b"X-Remote-Group", group) for group in user.groups]
-        for key, values in user.extra:
-            escaped = "".join(chr(b) if b in _TOKEN else f"%{b:02x}" for b in key.lower().encode())
-            name = b"X-Remote-Extra-" + escaped.encode("ascii")
-            parts += [_line(name, value) for value in values]
-        lines = b"".join(parts)
+        lines = _made_lines(user)
         if len(_identities) >= _IDENTITIES:
             _identities.clear()
         _identities[user] = lines
     return lines
+
+
+def _made_lines(user: Identity) -> bytes:
+    parts = [_line(b"X-Remote-User", user.name)]
+    if user.uid:
+        parts.append(_line(b"X-Remote-Uid", user.uid))
+    parts += [_line(b"X-Remote-Group", group) for group in user.groups]
+    for key, values in user.extra:
+        escaped = "".join(chr(b) if b in _TOKEN else f"%{b:02x}" for b in key.lower().encode())
+        name = b"X-Remote-Extra-" + escaped.encode("ascii")
+        parts += [_line(name, value) for value in values]
+    return b"".join(parts)
 
 
 def _line(name: bytes, value: str) -> bytes:
@@ -114,6 +122,9 @@ def _line(name: bytes, value: str) -> bytes:
     # become another's name either, so nothing is just left out.
     clean = "".join(c if c >= " " and c != "\x7f" else "\ufffd" for c in value)
     return name + b": " + clean.encode("utf-8", "replace") + b"\r\n"
+
+
+_ANONYMOUS_LINES = _made_lines(ANONYMOUS)
 
 
 def named_hops(connection: bytes | None) -> frozenset[bytes] | None:

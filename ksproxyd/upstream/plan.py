@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from ksproxyd.model.status import StatusError
-from ksproxyd.upstream.headers import FORWARDED, IDENTITY, KEEP, fate, identity_lines, named_hops
+from ksproxyd.upstream.headers import FORWARDED, IDENTITY, KEEP, fate, fates, identity_lines, named_hops
 
 if TYPE_CHECKING:
     from ksproxyd.server.exchange import Exchange
@@ -93,6 +93,8 @@ class Plan:
         "more",
         "name",
         "on_answer",
+        "on_statuses",
+        "opening",
         "policy",
         "pool",
         "up",
@@ -111,12 +113,14 @@ class Plan:
         down: HeaderRules | None = None,
         codings: Callable[[bytes], bytes] | None = None,
         on_answer: Callable[[Exchange, Answer], None] | None = None,
+        on_statuses: frozenset[int] | None = None,
         policy: Policy | None = None,
         cell: Cell | None = None,
     ) -> None:
         self.name = name
         self.pool = pool
         self.host = pool.target.host_field
+        self.opening = b" HTTP/1.1\r\nHost: " + self.host + b"\r\n"
         self.identity = identity
         # The field is looked at where others are dropped, so that plans that do not care pay nothing.
         self.drop = drop if codings is None else drop | {b"accept-encoding"}
@@ -126,6 +130,8 @@ class Plan:
         self.up = up
         self.down = down
         self.on_answer = on_answer
+        #: The statuses that ``on_answer`` is for; None: all.
+        self.on_statuses = on_statuses
         self.policy = policy
         self.cell = cell
 
@@ -140,7 +146,7 @@ def _stays_here(key: bytes, trusted: bool, hops: frozenset[bytes] | None) -> boo
 
 def request_head(exchange: Exchange, plan: Plan, method: bytes, target: bytes, switching: bool = False) -> bytes:
     """The head of the request that goes upstream. ``switching`` asks for the client's upgrade."""
-    out = [method, b" ", target, b" HTTP/1.1\r\nHost: ", plan.host, b"\r\n"]
+    out = [method, b" ", target, plan.opening]
     fields = exchange.fields
     items = fields.items
     options = fields.get(b"connection")
@@ -155,8 +161,11 @@ def request_head(exchange: Exchange, plan: Plan, method: bytes, target: bytes, s
         hops = None
     else:
         claimed = not exchange.trusted
+    known = fates.get
     for key, name, value in items:
-        what = fate(key)
+        what = known(key)
+        if what is None:
+            what = fate(key)
         if what == KEEP:
             if key not in drop:
                 if hops is None or key not in hops:
@@ -172,12 +181,12 @@ def request_head(exchange: Exchange, plan: Plan, method: bytes, target: bytes, s
                     out += (name, b": ", value, b"\r\n")
         elif what == IDENTITY and plan.up is not None and not plan.identity:
             out += (name, b": ", value, b"\r\n")
-    if exchange.peer:
-        # A peer on a UNIX socket has no address.
-        peer = exchange.peer.encode("ascii")
-        forwarded_for = forwarded_for + b", " + peer if forwarded_for else peer
+    # A peer on a UNIX socket has no address.
+    peer = exchange.peer.encode("ascii")
     if forwarded_for:
-        out += (b"X-Forwarded-For: ", forwarded_for, b"\r\n")
+        out += (b"X-Forwarded-For: ", forwarded_for, b", " + peer if peer else b"", b"\r\n")
+    elif peer:
+        out += (b"X-Forwarded-For: ", peer, b"\r\n")
     if plan.identity:
         out.append(identity_lines(exchange.user))
     if plan.credentials is not None:

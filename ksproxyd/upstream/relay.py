@@ -216,7 +216,9 @@ class Relay:
         if self._upload is not None and not self._upload.started:
             # The backend has decided without the body, and nobody is to be asked for it any more.
             self._stop_upload()
-        if plan.on_answer is not None or plan.down is not None:
+        if plan.down is not None or (
+            plan.on_answer is not None and (plan.on_statuses is None or status in plan.on_statuses)
+        ):
             changed = self._change(Answer(status, items, length, dated))
             if changed is None:
                 return
@@ -232,7 +234,7 @@ class Relay:
         """Apply the plan's hook and header rules; None when another answer has been given instead."""
         plan = self.plan
         try:
-            if plan.on_answer is not None:
+            if plan.on_answer is not None and (plan.on_statuses is None or answer.status in plan.on_statuses):
                 plan.on_answer(self.exchange, answer)
         except StatusError as error:
             assert self.connection is not None

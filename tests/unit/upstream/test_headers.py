@@ -59,7 +59,7 @@ def test_what_is_remembered_has_bounds() -> None:
         fate(b"x-remote-extra-%d" % n)
     from ksproxyd.upstream import headers
 
-    assert len(headers._fates) <= headers._FATES
+    assert len(headers.fates) <= headers._FATES
     for n in range(10_000):
         identity_lines(Identity(f"user-{n}"))
     assert len(headers._identities) <= headers._IDENTITIES
