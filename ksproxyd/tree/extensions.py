@@ -179,16 +179,24 @@ class APIServices:
         if serving is not None:
             if serving[0] is winner:
                 return
-            self._tree.unmount(_path(claim), subtree=True)
             if winner is None or name_of(winner) != name_of(serving[0]):
                 self._workshop.upstreams.forget("apiservice", name_of(serving[0]))
         if winner is None:
             if serving is not None:
+                self._tree.unmount(_path(claim), subtree=True)
                 del self._serving[claim]
                 self._known.remove(*claim)
                 serving[1].close()
             return
-        node, mounted = self._build(winner, serving[1].guard if serving is not None else None)
+        try:
+            node, mounted = self._build(winner, serving[1].guard if serving is not None else None)
+        except Exception:
+            # Objects may have any shape. Whatever was not thought of, it stays this one's trouble.
+            self.log.failure("APIService {name} cannot be served", name=name_of(winner))
+            mounted = Mounted(self._workshop, None, None)
+            node = APIServiceNode(name_of(winner), self._workshop.proxy, None, None, None)
+        if serving is not None:
+            self._tree.unmount(_path(claim), subtree=True)
         self._tree.mount(_path(claim), node, subtree=True)
         self._known.add(*claim)
         self._serving[claim] = (winner, mounted)
@@ -253,11 +261,15 @@ class ReverseProxyObjects:
         gone = self._mounted.pop(name, None)
         if gone is not None:
             self.node.table.remove(name)
-        if new is not None:
-            self._mount(name, new, gone.guard if gone is not None else None)
-        elif gone is not None:
-            self._workshop.upstreams.forget("reverseproxy", name)
+        try:
+            if new is not None:
+                self._mount(name, new, gone.guard if gone is not None else None)
+        except Exception:
+            # As above. There may be another one for its paths.
+            self.log.failure("ReverseProxy {name} cannot be served", name=name)
         if gone is not None:
+            if name not in self._mounted:
+                self._workshop.upstreams.forget("reverseproxy", name)
             gone.close(self._mounted.get(name))
 
     def find(self, name: str) -> Mounted | None:
