@@ -22,6 +22,10 @@ ROOT = "/proxy"
 MAX_PATH = 2048
 
 
+#: How many requests are remembered with what was found for them, and how long their path and method may be.
+_MOST_FOUND, _LONGEST_FOUND = 4096, 256
+
+
 class ProxyTable(Generic[Value]):
     """Values by method and path. Changes while requests are matched are fine: each is complete before the next look-up.
 
@@ -33,6 +37,8 @@ class ProxyTable(Generic[Value]):
         self._exact: dict[str, _Slot[Value]] = {}
         self._directories: dict[str, _Directory[Value]] = {}
         self._depths = _Lengths()
+        #: What was found lately, by path and method; emptied at every change.
+        self._found: dict[tuple[str, str], Value] = {}
 
     def add(self, key: Hashable, method: str, path: str, value: Value, created: str, name: str) -> None:
         """Let requests for ``method`` and ``path`` (as in ``spec.matcher``) find ``value``.
@@ -45,6 +51,7 @@ class ProxyTable(Generic[Value]):
             raise ValueError(f"spec.matcher.path has more than {MAX_PATH} characters")
         entry = _Entry((not created, created, name, str(key)), key, method, value)
         self._entries[key] = (entry, path)
+        self._found.clear()
         if not method or not path:
             return
         if path.endswith("*"):
@@ -64,6 +71,7 @@ class ProxyTable(Generic[Value]):
         if found is None:
             return
         entry, path = found
+        self._found.clear()
         if not entry.method or not path:
             return
         if path.endswith("*"):
@@ -79,6 +87,17 @@ class ProxyTable(Generic[Value]):
 
     def match(self, method: str, path: str) -> Value | None:
         """The value for a request with this method (exactly as sent) and decoded path, None if nothing matches."""
+        known = self._found.get((path, method))
+        if known is not None:
+            return known
+        found = self._match(method, path)
+        if found is not None and len(path) + len(method) <= _LONGEST_FOUND:
+            if len(self._found) >= _MOST_FOUND:
+                self._found.clear()
+            self._found[path, method] = found
+        return found
+
+    def _match(self, method: str, path: str) -> Value | None:
         if not path.startswith(ROOT):
             return None
         slot = self._exact.get(path)
