@@ -179,7 +179,7 @@ class ServerConnection(RequestStream):
         elif queued < self._mark:
             self._await_reader(queued)
         elif now - self._marked < patience:
-            self.deadline = now + min(_TICK, patience)
+            self.deadline = min(now + _TICK, self._marked + patience)
         else:
             self.server.counters.timeouts["write"] += 1
             self.abort()

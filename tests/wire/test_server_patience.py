@@ -189,7 +189,7 @@ def test_a_client_that_does_not_read_an_answer_that_is_complete() -> None:
         client.reading = False
         client.send(get())
         assert len(server.finished) == 1
-        server.wait(60)
+        server.wait(58)
         client.socket.recv(65536)
         server.wait(59)
         assert client.transport.connected
