@@ -52,5 +52,5 @@ def tls_error(reason: ssl.SSLError) -> UpstreamError:
         if "mismatch" in text.lower():
             text = "it is not valid for the upstream's name"
         return UpstreamError("tls", f"the upstream's certificate was not accepted: {text}", str(reason))
-    text = (reason.reason or "error").lower().replace("_", " ")
+    text = (getattr(reason, "reason", None) or "error").lower().replace("_", " ")
     return UpstreamError("tls", f"TLS with the upstream failed: {text}", str(reason))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 import ssl
-import tempfile
 from functools import lru_cache
 
 import msgspec
@@ -22,6 +21,12 @@ class TrustPolicy(msgspec.Struct, frozen=True):
     server_name: str | None = None
     client_cert_pem: bytes | None = None
     client_key_pem: bytes | None = None
+
+    def __repr__(self) -> str:
+        # Not the PEM: keys are in it, and a repr ends up in logs and tracebacks.
+        roots = "none" if self.insecure else "system" if self.ca_pem is None else f"{len(self.ca_pem)} bytes"
+        shown = "none" if self.client_cert_pem is None else f"{len(self.client_cert_pem)} bytes"
+        return f"<TrustPolicy roots={roots} server_name={self.server_name} client_cert={shown}>"
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -71,13 +76,13 @@ def client_context(trust: TrustPolicy) -> ssl.SSLContext:
 
 
 def load_key_pair(context: ssl.SSLContext, cert_pem: bytes, key_pem: bytes) -> None:
-    """Load a certificate chain and key given as PEM; the standard library takes them only from a file."""
-    with tempfile.NamedTemporaryFile(prefix="ksproxyd-") as file:
-        file.write(cert_pem.rstrip() + b"\n" + key_pem)
-        file.flush()
-        context.load_cert_chain(file.name)
-
-
-def fingerprint(trust: TrustPolicy | None) -> str:
-    """A short digest of ``trust``, for logs and metrics that must not show keys."""
-    return hashlib.sha256(repr(trust).encode()).hexdigest()[:12] if trust else ""
+    """Load a certificate chain and key given as PEM. Raises :class:`ssl.SSLError`; keys must not be encrypted."""
+    # The standard library takes them only from a file: this one is memory, and no name leads to it.
+    memory = os.memfd_create("ksproxyd-key", os.MFD_CLOEXEC)
+    try:
+        with open(memory, "wb", closefd=False) as file:
+            file.write(cert_pem.rstrip() + b"\n" + key_pem)
+        # Without a password OpenSSL would ask for one on the terminal, and wait.
+        context.load_cert_chain(f"/proc/self/fd/{memory}", password="")
+    finally:
+        os.close(memory)
