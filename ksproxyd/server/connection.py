@@ -36,8 +36,7 @@ class ServerConnection(RequestStream):
     _hijacked = False
     #: Whoever writes the current answer.
     _feeder: Producer | None = None
-    #: While the client does not keep up: what was queued when it was looked at last.
-    _mark = 0
+    #: When the client last read something, while it does not keep up.
     _marked = 0.0
     #: Finish what has begun, then close.
     draining = False

@@ -135,11 +135,14 @@ class Exchange:
     def start(self, status: int, headers: Pairs, length: int | None) -> None:
         """Begin the answer: ``length`` body bytes will follow, or an unknown number (None).
 
-        Nothing is sent before :meth:`flush` or :meth:`finish`.
+        Nothing is sent before :meth:`flush` or :meth:`finish`. Raises :class:`ValueError` for a field with a line
+        break: text of a client's that got into it would go on as a field, or an answer, of the client's choice.
         """
         lines: list[bytes] = []
         dated = False
         for name, value in headers:
+            if b"\n" in value or b"\r" in value or b"\n" in name:
+                raise ValueError(f"a line break in the field {name!r}")
             lines += (name, b": ", value, b"\r\n")
             dated = dated or name.lower() == b"date"
         self.start_lines(status, lines, length, dated)

@@ -76,6 +76,8 @@ class RequestStream(Stream):
     _holds = 0
     #: Requests begun in this turn of the reactor.
     _turn = 0
+    #: While the client does not keep up with our answers: what was queued when it was looked at last.
+    _mark = 0
 
     _parser: httptools.HttpRequestParser
     _items: list[tuple[bytes, bytes, bytes]]
@@ -200,7 +202,7 @@ class RequestStream(Stream):
         if exchange.finished:
             return
         if exchange.sink is not None:
-            if not self._holds & BODY:
+            if not self._holds & BODY and not self._mark:
                 self.deadline = self.server.wheel.now + self.server.timeouts.body
         elif exchange.buffered is not None:
             # Nobody wants it yet; what has come is all that is kept, and the client's patience is not measured.

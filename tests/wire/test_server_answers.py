@@ -279,6 +279,18 @@ def test_answering_twice_is_a_mistake_of_ours() -> None:
         assert client.answer().status == 200
 
 
+@pytest.mark.parametrize(
+    "pair", [(b"X", b"a\nY: b"), (b"X", b"a\r\n\r\nHTTP/1.1 200"), (b"X", b"a\rb"), (b"X\nY", b"z")]
+)
+def test_line_breaks_in_fields_go_nowhere(pair: tuple[bytes, bytes], logged_errors: Any) -> None:
+    with MemoryServer(lambda exchange: exchange.respond(Response(200, [pair]))) as server:
+        client = server.connect()
+        client.send(get())
+        assert client.answer().status == 500
+        assert client.open
+    assert [event["log_failure"].type for event in logged_errors.take()] == [ValueError]
+
+
 def test_accounting_that_fails_does_not_disturb_the_client(logged_errors: Any) -> None:
     with MemoryServer(path_back) as server:
         finished = server.finished

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from support_server import Later, Sink, chunked, get, path_back, post
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 
 from ksproxyd.model.message import Response
 from ksproxyd.server.exchange import Exchange
 from ksproxyd.server.server import GRACE
-from ksproxyd.testing import Authority, Client, MemoryServer
+from ksproxyd.testing import Authority, Backend, Client, MemoryGateway, MemoryServer, reverse_proxy
+from ksproxyd.testing.backend import answer
 
 
 def draining(server: MemoryServer) -> list[Any]:
@@ -59,8 +60,8 @@ def test_what_has_begun_is_finished() -> None:
         later.exchanges[2].respond(Response(200, (), sink.body))
         server.reactor.settle()
         for client, body in ((waiting, b"done"), (uploading, b"onetwo")):
-            answer = client.answer()
-            assert (answer.body, answer.get("connection")) == (body, b"close")
+            found = client.answer()
+            assert (found.body, found.get("connection")) == (body, b"close")
             assert not client.open
             assert not client.reset
         assert outcome == []
@@ -202,3 +203,31 @@ def test_handshakes_that_have_not_ended() -> None:
         outcome = draining(server)
         assert outcome == ["drained"]
         assert not silent.open
+
+
+def test_a_gateway_with_five_hundred_requests_in_flight() -> None:
+    backend = Backend(lambda conversation, request: None)
+    gateway = MemoryGateway(objects=[reverse_proxy("b", "/proxy/b/*", "http://backend.example")])
+    gateway.serve("http://backend.example", backend)
+    clients = [gateway.connect() for _ in range(500)]
+    for number, client in enumerate(clients):
+        client.send(get(f"/proxy/b/{number}"))
+    idle = [gateway.connect() for _ in range(20)]
+    assert len(backend.complete) == 500
+    stopping = ensureDeferred(gateway.gateway.stop())
+    gateway.reactor.settle()
+    assert not any(client.open for client in idle)
+    assert not gateway.reactor.ports, "nobody new is let in"
+    gateway.wait(5)
+    for conversation in list(backend.conversations):
+        conversation.answer(answer(200, conversation.requests[-1].target))
+    for number, client in enumerate(clients):
+        found = client.answer()
+        assert (found.status, found.body) == (200, f"/proxy/b/{number}".encode())
+        assert found.get("connection") == b"close"
+        assert not client.reset
+    outcome: list[Any] = []
+    stopping.addBoth(outcome.append)
+    gateway.reactor.settle()
+    assert outcome == [None]
+    assert not gateway.reactor.leftovers()

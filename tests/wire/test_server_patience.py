@@ -198,6 +198,22 @@ def test_a_client_that_does_not_read_an_answer_that_is_complete() -> None:
         assert server.server.counters.timeouts == {"write": 1}
 
 
+def test_a_client_that_sends_and_does_not_read() -> None:
+    def handle(exchange: Exchange) -> None:
+        Feeder(exchange, 10_000_000).run()
+        Sink(exchange)
+
+    with MemoryServer(handle, timeouts=Timeouts(write=20)) as server:
+        client = server.connect()
+        client.reading = False
+        client.send(get("/", "Content-Length: 1000000", method="POST"))
+        for _ in range(25):
+            client.send(b"x")
+            server.wait(1)
+        assert not client.transport.connected
+        assert server.server.counters.timeouts == {"write": 1}
+
+
 def test_a_slow_reader_gets_everything_and_then_the_usual_time() -> None:
     with MemoryServer(
         lambda exchange: exchange.respond(Response(200, (), b"x" * 1_000_000)), timeouts=Timeouts(write=10, idle=100)
