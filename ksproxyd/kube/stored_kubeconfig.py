@@ -19,6 +19,9 @@ _FORBIDDEN = frozenset(
     ["exec", "auth-provider", "tokenFile", "client-certificate", "client-key", "certificate-authority", "proxy-url"]
 )
 
+# What the library lets through for values that are not what their tags say (``!!int x``), and for too deep ones.
+_NOT_YAML = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+
 #: Largest kubeconfig that is looked at, in bytes.
 LIMIT = 256 * 1024
 
@@ -29,7 +32,7 @@ def stored_kubeconfig(text: bytes, origin: str) -> Connection:
         raise AccessError(f"{origin}: its kubeconfig is larger than {LIMIT} bytes")
     try:
         found = yaml.load(text, Loader=yaml.CSafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, *_NOT_YAML) as error:
         raise AccessError(f"{origin}: its kubeconfig is not YAML") from error
     if not isinstance(found, dict):
         raise AccessError(f"{origin}: its kubeconfig is not a kubeconfig")
