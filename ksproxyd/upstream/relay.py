@@ -209,6 +209,9 @@ class Relay:
             if changed is None:
                 return
             status, items, length, dated = changed.status, changed.items, changed.length, changed.dated
+        if self._method == b"HEAD" and exchange.method != "HEAD":
+            # A rule has made a HEAD of it: the body that the client is entitled to is an empty one.
+            length = None if status == 304 else 0
         if exchange.extra_headers is not None:
             items = only_ours(items, exchange.extra_headers)
         lines: list[bytes] = []

@@ -121,6 +121,8 @@ class Tunnel:
         if self.plan.down is not None:
             items = self.plan.down.apply(items)
             dated = any(item[0] == b"date" for item in items)
+        if self._bodiless and exchange.method != "HEAD":
+            length = 0
         if exchange.extra_headers is not None:
             items = only_ours(items, exchange.extra_headers)
         lines: list[bytes] = []

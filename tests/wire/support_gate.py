@@ -63,13 +63,15 @@ class Gate(MemoryServer):
         self.pool = self.pools.hold(target)
         self.proxy = Proxy(self.reactor)
         self.plan = Plan("test", self.pool, **plan)
+        #: Sent instead of the client's method.
+        self.method: bytes | None = None
         #: Looks at each exchange before it is forwarded.
         self.before: Callable[[Exchange], None] = lambda exchange: None
 
     def _forward(self, exchange: Exchange) -> None:
         self.before(exchange)
         try:
-            self.proxy.forward(exchange, self.plan, exchange.target)
+            self.proxy.forward(exchange, self.plan, exchange.target, self.method)
         except StatusError as error:
             exchange.refuse(error)
 

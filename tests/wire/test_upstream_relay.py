@@ -654,3 +654,46 @@ def test_policy_is_told_of_failed_attempts() -> None:
 def test_fields_are_not_lost() -> None:
     """The helpers of these tests see what is there."""
     assert fields_of(b"GET / HTTP/1.1\r\nA: 1\r\nb: 2\r\n\r\n") == [("a", "1"), ("b", "2")]
+
+
+# -- another method than the client's ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        OK + b"Content-Length: 1000\r\n\r\n",
+        CHUNKED,
+        OK + b"\r\n",
+        b"HTTP/1.1 404 No\r\nContent-Length: 7\r\n\r\n",
+        b"HTTP/1.1 304 Same\r\nContent-Length: 7\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("upgrade", [False, True])
+def test_head_sent_for_a_get(answer: bytes, upgrade: bool) -> None:
+    """As a ReverseProxy's ``method`` directive has it: the client must not wait for a body that nobody sends."""
+    with Gate() as gate:
+        gate.method = b"HEAD"
+        more = ("Connection: Upgrade", "Upgrade: x") if upgrade else ()
+        client = gate.get("/one", *more)
+        assert gate.peer.take().startswith(b"HEAD /one ")
+        gate.peer.send(answer)
+        found = client.answer()
+        assert found.complete
+        assert found.body == b"" or (upgrade and found.status == 502)
+        assert client.nothing_more()
+        if not upgrade:
+            gate.get("/two", client=client)
+            gate.peer.send(OK + b"Content-Length: 0\r\n\r\n")
+            assert client.answer().status == 200
+
+
+def test_get_sent_for_a_head() -> None:
+    with Gate() as gate:
+        gate.method = b"GET"
+        client = gate.get("/one", method="HEAD")
+        assert gate.peer.take().startswith(b"GET /one ")
+        gate.peer.send(ok(b"a body"))
+        assert client.answer("HEAD").get("content-length") == b"6"
+        assert client.nothing_more()
+        assert gate.pool.idle == 1
