@@ -23,7 +23,8 @@ def test_cpu_time_is_that_of_children_too() -> None:
     # Burns CPU time by its own account, not by the wall clock.
     code = "import time\nwhile time.process_time() < 0.2: pass"
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert cpu_seconds(os.getpid()) - before >= 0.19
+    # Two readings, each in ticks of 10 ms.
+    assert cpu_seconds(os.getpid()) - before >= 0.15
 
 
 def test_the_peak_outlives_what_made_it_until_it_is_forgotten() -> None:
