@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 Item = tuple[bytes, bytes, bytes]
 
 
+#: Without a length many a server answers these with 411 (RFC 9110, 8.6).
+_EXPECTED_TO_HAVE_A_BODY = frozenset([b"POST", b"PUT", b"PATCH"])
+
+
 class HeaderRules(Protocol):
     """Changes to a header block, as a ReverseProxy declares them."""
 
@@ -196,9 +200,13 @@ def request_head(exchange: Exchange, plan: Plan, method: bytes, target: bytes, s
     if switching:
         assert exchange.upgrade is not None
         out += (b"Connection: Upgrade\r\nUpgrade: ", exchange.upgrade, b"\r\n\r\n")
-    else:
+    elif exchange.length:
         if exchange.wants_continue:
             out.append(b"Expect: 100-continue\r\n")
         out.append(b"Transfer-Encoding: chunked\r\n\r\n" if exchange.length < 0 else b"\r\n")
+    elif method in _EXPECTED_TO_HAVE_A_BODY and fields.get(b"content-length") is None:
+        out.append(b"Content-Length: 0\r\n\r\n")
+    else:
+        out.append(b"\r\n")
     return b"".join(out)
 

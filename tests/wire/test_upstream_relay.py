@@ -343,6 +343,20 @@ def test_empty_bodies() -> None:
         assert gate.pool.dials == 1
 
 
+@pytest.mark.parametrize(("method", "length"), [("POST", ["0"]), ("PUT", ["0"]), ("DELETE", []), ("GET", [])])
+def test_no_body_is_an_empty_one_where_one_is_expected(method: str, length: list[str]) -> None:
+    with Gate() as gate:
+        client = gate.get(method=method)
+        assert values(take_head(gate.peer), "content-length") == length
+        gate.peer.send(ok(b"fine"))
+        assert client.answer(method).body == b"fine"
+        gate.method = b"POST"
+        gate.get(client=client, method=method)
+        assert values(take_head(gate.peer), "content-length") == ["0"]
+        gate.peer.send(ok(b"fine"))
+        assert client.answer(method).body == b"fine"
+
+
 def test_both_bodies_at_once() -> None:
     """A backend that answers as it reads, as an echo or a compressor does."""
     with Gate() as gate:
