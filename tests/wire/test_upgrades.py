@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support_gate import OK, Gate, fields_of, ok, take_head, target_of, values
+from support_policy import Policy
 
 from ksproxyd.model.identity import Identity
 from ksproxyd.server.limits import Timeouts
@@ -495,29 +496,14 @@ def test_many_tunnels_side_by_side() -> None:
 
 
 def test_policy_holds_the_place_for_as_long_as_the_tunnel_lasts() -> None:
-    class Policy:
-        inside = 0
-
-        def admit(self, exchange: object) -> None:
-            self.inside += 1
-
-        def answered(self, exchange: object, status: int) -> None:
-            assert status == 101
-
-        def failed(self, exchange: object, kind: str, message: str) -> None:
-            raise AssertionError(kind)
-
-        def done(self, exchange: object) -> None:
-            self.inside -= 1
-
     policy = Policy()
     with Gate(policy=policy) as gate:
         client = tunnel(gate)
-        assert policy.inside == 1
+        assert len(policy.inside) == 1
         client.finish()
-        assert policy.inside == 1
+        assert len(policy.inside) == 1
         gate.peer.finish()
-        assert policy.inside == 0
+        assert policy.told == ["answered 101", "done"]
 
 
 # -- TLS ------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from support_gate import OK, Gate, fields_of, ok, take_head, values
+from support_gate import OK, Gate, ok, take_head, values
+from support_policy import Policy
 
 from ksproxyd.server.limits import Limits, Timeouts
 from ksproxyd.testing import Client
@@ -602,72 +603,48 @@ def test_backend_leaves_in_a_body(way: str) -> None:
 # -- refusals by the plan --------------------------------------------------------------------------------------------
 
 
-class Counting:
-    """A policy that lets everything in and keeps account."""
-
-    def __init__(self) -> None:
-        self.inside = 0
-        self.verdicts: list[str] = []
-
-    def admit(self, exchange: object) -> None:
-        self.inside += 1
-
-    def answered(self, exchange: object, status: int) -> None:
-        self.verdicts.append(str(status))
-
-    def failed(self, exchange: object, kind: str, message: str) -> None:
-        self.verdicts.append(kind)
-
-    def done(self, exchange: object) -> None:
-        self.inside -= 1
-
-
 @pytest.mark.parametrize(
-    ("answer", "verdicts"),
+    ("answer", "told"),
     [
-        (ok(b"fine"), ["200"]),
-        (b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", ["500"]),
-        (b"garbage", ["protocol"]),
-        (CHUNKED + b"nonsense\r\n", ["200", "protocol"]),
-        (b"HTTP/1.1 101 x\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n", ["protocol"]),
+        (ok(b"fine"), ["answered 200", "done"]),
+        (b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", ["answered 500", "done"]),
+        (b"garbage", ["failed protocol", "done"]),
+        (CHUNKED + b"nonsense\r\n", ["answered 200", "failed protocol", "done"]),
+        (b"HTTP/1.1 101 x\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n", ["failed protocol", "done"]),
     ],
 )
-def test_policy_is_told_of_every_end_once(answer: bytes, verdicts: list[str]) -> None:
-    policy = Counting()
+def test_policy_is_told_of_every_end_once(answer: bytes, told: list[str]) -> None:
+    policy = Policy()
     with Gate(policy=policy) as gate:
         client = gate.get()
-        assert policy.inside == 1
+        assert len(policy.inside) == 1
         gate.peer.send(answer)
-        assert policy.inside == 0
-        assert policy.verdicts == verdicts
+        assert not policy.inside
+        assert [text.partition(":")[0] for text in policy.told] == told
         client.close()
 
 
 @pytest.mark.parametrize("moment", ["connecting", "waiting", "streaming"])
 def test_policy_is_told_when_a_client_leaves(moment: str) -> None:
-    policy = Counting()
+    policy = Policy()
     with Gate(policy=policy) as gate:
         if moment == "connecting":
             gate.dialer.silent.add(("backend.example", 80))
         client = gate.get()
         if moment == "streaming":
             gate.peer.send(CHUNKED + b"1\r\na\r\n")
-        assert policy.inside == 1
+        assert len(policy.inside) == 1
         client.close()
-        assert policy.inside == 0
+        assert not policy.inside
+        assert policy.told[-1] == "done"
 
 
 def test_policy_is_told_of_failed_attempts() -> None:
-    policy = Counting()
+    policy = Policy()
     with Gate(policy=policy) as gate:
         gate.dialer.refusing.add(("backend.example", 80))
         assert gate.get().answer().status == 502
-        assert (policy.inside, policy.verdicts) == (0, ["connect"])
-
-
-def test_fields_are_not_lost() -> None:
-    """The helpers of these tests see what is there."""
-    assert fields_of(b"GET / HTTP/1.1\r\nA: 1\r\nb: 2\r\n\r\n") == [("a", "1"), ("b", "2")]
+        assert policy.told == ["failed connect: connection refused", "done"]
 
 
 # -- another method than the client's ----------------------------------------------------------------------------------
