@@ -117,16 +117,15 @@ class RequestStream(Stream):
         else:
             self._partial += data
             self._raw = self._partial
+        rest = None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as switch:
-            rest = self._switch(data[switch.args[0] :])
-            if rest:
-                self.received(rest)
-                # All that follows has been done for the rest.
-                data, before = b"", -1
+            rest = data[switch.args[0] :]
         except httptools.HttpParserError as error:
             self._stopped(error)
+        if rest is not None:
+            self._go_on(rest)
         if self._in_head:
             self._head_incomplete(len(data))
         self._raw = b""
@@ -136,6 +135,27 @@ class RequestStream(Stream):
             self._body_incomplete(len(data), before)
         if self._waiting:
             self._hold(PIPELINED)
+
+    def _go_on(self, rest: bytes | None) -> None:
+        """llhttp stopped at a request that asks for an upgrade; ``rest`` is what came behind its head."""
+        while rest is not None:
+            data = self._switch(rest)
+            rest = None
+            if not data:
+                return
+            if self._last:
+                self._unasked(data)
+                return
+            parsing = self._parsing
+            self._raw = data
+            self._behind = None
+            self._at = 0 if parsing is None else parsing.length if parsing.length > 0 else -1
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as switch:
+                rest = data[switch.args[0] :]
+            except httptools.HttpParserError as error:
+                self._stopped(error)
 
     def _unasked(self, data: bytes) -> None:
         """Bytes that no request may be read from."""
@@ -341,10 +361,7 @@ class RequestStream(Stream):
             exchange.sink.body_end()
 
     def _switch(self, rest: bytes) -> bytes:
-        """llhttp stopped at a request that asks for an upgrade; ``rest`` is what came behind its head.
-
-        Returns what is to be parsed as HTTP nevertheless.
-        """
+        """Keep ``rest`` for the other protocol, or make a parser for what is HTTP nevertheless and return that."""
         if self._deaf:
             return b""
         if self._asking is not None:

@@ -223,3 +223,14 @@ def test_proxy_connection_upgrades_nothing() -> None:
         client.send(get("/", "Proxy-Connection: upgrade", "Upgrade: websocket") + get("/2"))
         assert [client.answer().body, client.answer().body] == [b"/", b"/2"]
         assert server.finished[0].upgrade is None
+
+
+@pytest.mark.parametrize("fields", ["h2c", "nobody's"])
+def test_hundreds_of_upgrades_in_one_piece(fields: str) -> None:
+    with MemoryServer(path_back) as server:
+        client = server.connect()
+        offer = "h2c" if fields == "h2c" else "x"
+        count = 700
+        client.send(b"".join(get(f"/{number}", "Connection:upgrade", f"Upgrade:{offer}") for number in range(count)))
+        assert [client.answer().body for _ in range(count)] == [b"/%d" % number for number in range(count)]
+        assert client.open

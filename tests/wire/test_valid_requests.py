@@ -57,7 +57,9 @@ def chunked(name: str, sent: bytes, meant: bytes) -> Case:
 
 def method(name: bytes) -> Case:
     raw = name + b" /proxy/b/x HTTP/1.1\r\nHost: g.example\r\n\r\n"
-    return Case(f"method {name.decode()}", raw, method=name)
+    # RFC 9110, 8.6: where a body is expected, an empty one is said to be so.
+    empty = ((b"Content-Length", b"0"),) if name in (b"PUT", b"PATCH") else ()
+    return Case(f"method {name.decode()}", raw, method=name, fields=empty)
 
 
 TARGETS = [
