@@ -66,8 +66,12 @@ class Wheel:
         self.now = now = self._clock.seconds()
         self._call = self._clock.callLater(TICK, self._tick)
         self._hand = hand = (self._hand + 1) % SLOTS
-        late = [timed for timed in self._slots[hand] if 0.0 < timed.deadline <= now]
+        slot = self._slots[hand]
+        late = [timed for timed in slot if 0.0 < timed.deadline <= now]
         for timed in late:
+            if timed not in slot or not 0.0 < timed.deadline <= now:
+                # One of those before has moved its deadline, or ended it: a backend's timeout is a client's answer.
+                continue
             try:
                 timed.timed_out()
             except Exception:

@@ -99,6 +99,28 @@ def test_what_is_told_may_change_the_wheel() -> None:
     assert any(timed.told for timed in all_)
 
 
+def test_what_is_told_may_give_others_more_time() -> None:
+    """All of them are late in the same turn; the first to be told speaks for the rest."""
+    for forget in (False, True):
+        clock, found = wheel()
+
+        class First(Timed):
+            def timed_out(self) -> None:
+                super().timed_out()
+                for other in all_:
+                    if forget:
+                        found.forget(other)
+                    else:
+                        other.deadline = 200.0
+
+        all_ = [First(101.0) for _ in range(40)]
+        for timed in all_:
+            timed.clock = clock
+            found.watch(timed)
+        turn(clock, 5)
+        assert sum(len(timed.told) for timed in all_) == 1
+
+
 def test_one_that_raises_does_not_take_the_others_along(logged_errors: Any) -> None:
     clock, found = wheel()
 
