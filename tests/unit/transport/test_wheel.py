@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from twisted.internet.task import Clock
 
 from ksproxyd.transport.wheel import SLOTS, TICK, Wheel
@@ -99,26 +100,26 @@ def test_what_is_told_may_change_the_wheel() -> None:
     assert any(timed.told for timed in all_)
 
 
-def test_what_is_told_may_give_others_more_time() -> None:
+@pytest.mark.parametrize("forget", [False, True])
+def test_what_is_told_may_give_others_more_time(forget: bool) -> None:
     """All of them are late in the same turn; the first to be told speaks for the rest."""
-    for forget in (False, True):
-        clock, found = wheel()
+    clock, found = wheel()
 
-        class First(Timed):
-            def timed_out(self) -> None:
-                super().timed_out()
-                for other in all_:
-                    if forget:
-                        found.forget(other)
-                    else:
-                        other.deadline = 200.0
+    class First(Timed):
+        def timed_out(self) -> None:
+            super().timed_out()
+            for other in all_:
+                if forget:
+                    found.forget(other)
+                else:
+                    other.deadline = 200.0
 
-        all_ = [First(101.0) for _ in range(40)]
-        for timed in all_:
-            timed.clock = clock
-            found.watch(timed)
-        turn(clock, 5)
-        assert sum(len(timed.told) for timed in all_) == 1
+    all_ = [First(101.0) for _ in range(40)]
+    for timed in all_:
+        timed.clock = clock
+        found.watch(timed)
+    turn(clock, 5)
+    assert sum(len(timed.told) for timed in all_) == 1
 
 
 def test_one_that_raises_does_not_take_the_others_along(logged_errors: Any) -> None:
