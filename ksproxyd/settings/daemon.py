@@ -106,7 +106,7 @@ class LimitsSettings(Section):
         0, "Largest request body; a larger one is answered 413. 0 for no limit.", reload=True
     )
     connections: Annotated[Whole, Range(1)] = setting(
-        20000, "Client connections at a time; further ones wait to be accepted.", reload=True
+        20000, "Client connections at a time; requests on further ones are answered 503.", reload=True
     )
     pipelined: Annotated[Whole, Range(1, 1000)] = setting(
         16, "Requests of one connection that are read ahead of their answers.", reload=True
