@@ -45,7 +45,7 @@ from ksproxyd.server.listeners import Listeners
 from ksproxyd.server.server import Server
 from ksproxyd.settings import KsproxydSettings, Settings, diff
 from ksproxyd.state.election import Alone, Leadership, LeaseElection
-from ksproxyd.state.kinds import API_SERVICES, JS_BUNDLES, REVERSE_PROXIES
+from ksproxyd.state.kinds import API_SERVICES, JS_BUNDLES, NAMESPACE, REVERSE_PROXIES
 from ksproxyd.state.reflector import Timing
 from ksproxyd.state.state import State
 from ksproxyd.state.status_writer import StatusWriter
@@ -71,10 +71,6 @@ from ksproxyd.upstream.relay import Proxy
 
 #: Largest answer to what is asked of the API server at start.
 _DOCUMENT = 8 * 1024 * 1024
-
-
-#: Where KubeSphere's own objects are, and the Lease by which replicas agree on who writes statuses.
-NAMESPACE = "kubesphere-system"
 
 
 class StartError(Exception):

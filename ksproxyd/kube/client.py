@@ -234,6 +234,7 @@ class KubeClient:
         resource_version: str,
         timeout_seconds: int,
         namespace: str = "",
+        label_selector: str = "",
         field_selector: str = "",
         silence: float = 0,
     ) -> Watch:
@@ -247,6 +248,7 @@ class KubeClient:
             allowWatchBookmarks="true",
             resourceVersion=resource_version,
             timeoutSeconds=str(timeout_seconds),
+            labelSelector=label_selector,
             fieldSelector=field_selector,
         )
         watch = Watch(

@@ -12,7 +12,20 @@ from typing import Any
 import yaml
 
 #: The files, in the order in which they are printed.
-NAMES = ("apiservices", "reverseproxies", "jsbundles", "extensionentries", "clusters")
+NAMES = (
+    "apiservices",
+    "reverseproxies",
+    "jsbundles",
+    "extensionentries",
+    "clusters",
+    "users",
+    "groups",
+    "groupbindings",
+    "loginrecords",
+    "globalroles",
+    "globalrolebindings",
+    "serviceaccounts",
+)
 
 
 def crds() -> str:

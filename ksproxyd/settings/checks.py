@@ -90,12 +90,27 @@ def _issuer(settings: Settings) -> Iterator[_Finding]:
         wanted = f"at least {JWT_SECRET_BYTES} bytes: until it is set no token can be verified"
         yield _Finding((path,), wanted, "no secret", warning=True)
     elif size < JWT_SECRET_BYTES:
-        yield _Finding((path,), f"at least {JWT_SECRET_BYTES} bytes", f"a secret of {size} bytes", warning=True)
+        allowed = settings.ksproxyd.compat.short_jwt_secret
+        wanted = f"at least {JWT_SECRET_BYTES} bytes (or ksproxyd.compat.shortJwtSecret: true)"
+        yield _Finding((path,), wanted, f"a secret of {size} bytes", warning=allowed)
     if issuer.sign_key and not os.path.isfile(issuer.sign_key):
         yield _Finding(((*at, "signKey"),), "the path of a file that exists", quote(issuer.sign_key))
     elif issuer.sign_key and issuer.sign_key_data.get_secret_value():
         wanted = "only one of signKey and signKeyData: signKey is used"
         yield _Finding(((*at, "signKeyData"),), wanted, warning=True)
+
+
+def _files(settings: Settings) -> Iterator[_Finding]:
+    """Files of keys, authorities and passwords."""
+    ours = settings.ksproxyd
+    named: list[tuple[Path, str]] = [
+        (("ksproxyd", "redis", "caFile"), ours.redis.ca_file),
+        (("ksproxyd", "standalone", "adminPasswordFile"), ours.standalone.admin_password_file),
+        *((("ksproxyd", "oauth", "retiredKeys", index), path) for index, path in enumerate(ours.oauth.retired_keys)),
+    ]
+    for at, path in named:
+        if path and not os.path.isfile(path):
+            yield _Finding((at,), "the path of a file that exists", quote(path))
 
 
 def _loosely_checked(settings: Settings) -> Iterator[_Finding]:
@@ -192,6 +207,7 @@ _RULES: tuple[Callable[[Settings], Iterator[_Finding]], ...] = (
     _cache,
     _login,
     _issuer,
+    _files,
     _loosely_checked,
     _cors,
     _limits,

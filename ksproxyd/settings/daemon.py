@@ -162,6 +162,12 @@ class TimeoutsSettings(Section):
         90.0, "A watch without an event or bookmark; then it is taken for dead and begun again.", reload=True
     )
     probe: Annotated[Duration, seconds(0.1)] = setting(5.0, "A health probe of an extension.", reload=True)
+    identity_provider: Annotated[Duration, seconds(0.1)] = setting(
+        10.0, "A request to an identity provider, connecting included."
+    )
+    redis: Annotated[Duration, seconds(0.1)] = setting(
+        2.0, "A request to Redis, connecting included; then it counts as unavailable."
+    )
     resync: Annotated[Duration, seconds(1)] = setting(
         300.0, "Interval at which what was derived from watches is checked against them.", reload=True
     )
@@ -226,6 +232,107 @@ class ExtensionsSettings(Section):
     )
 
 
+class CredentialSettings(Section):
+    """How requests show who they are from."""
+
+    anonymous: Flag = setting(True, "Whether a request without credentials is `system:anonymous`; else it is 401.")
+    basic: Flag = setting(True, "Whether user name and password may come with each request (HTTP Basic).")
+    groups: Flag = setting(
+        True, "Whether a token's user has the groups of its User object and of GroupBindings, too, as with a password."
+    )
+    remembered_tokens: Annotated[Whole, Range(100)] = setting(
+        10000, "Verified tokens that are remembered with their users."
+    )
+    believed_for: Annotated[Duration, seconds(0.1, 5)] = setting(
+        0.8, "For so long a verified token is good without asking Redis again, which is how late a revocation may be."
+    )
+    trusted_issuers: Annotated[tuple[Text, ...], ITEMS] = setting(
+        (),
+        "Issuers whose tokens are accepted. Empty: `authentication.issuer.url` on the host cluster, any on a member, "
+        "where the tokens are the host's.",
+    )
+    password_threads: Annotated[Whole, Range(1, 64)] = setting(2, "Threads that compare passwords.")
+    password_queue: Annotated[Whole, Range(1)] = setting(
+        256, "Passwords that may wait for a thread; with more, logins are answered 503."
+    )
+
+
+class OAuthSettings(Section):
+    """The OAuth 2.0 and OpenID Connect endpoints below `/oauth`."""
+
+    sign_in_url: Text = setting(
+        "", "Page on which people sign in, as a URL or an absolute path; empty: the gateway's own at `/oauth/login`."
+    )
+    code_lifetime: Annotated[Duration, seconds(1, 600)] = setting(60.0, "Lifetime of an authorization code.")
+    session_lifetime: Annotated[Duration, seconds(60)] = setting(
+        2592000.0, "Time after which a login cannot be refreshed any more, however active it is."
+    )
+    browser_session: Annotated[Duration, seconds(60)] = setting(
+        28800.0, "For so long a browser that has signed in is not asked for a password again."
+    )
+    device_lifetime: Annotated[Duration, seconds(30, 3600)] = setting(600.0, "Lifetime of a device code.")
+    device_interval: Annotated[Duration, seconds(1, 60)] = setting(
+        5.0, "Time that a device waits between two questions for its token."
+    )
+    registration_lifetime: Annotated[Duration, seconds(30, 3600)] = setting(
+        600.0, "Time in which somebody from an identity provider may create their account."
+    )
+    require_pkce: Flag = setting(
+        False, "Whether clients with a secret need PKCE for the code flow, too; those without one always do."
+    )
+    implicit_flow: Flag = setting(False, "Whether `response_type=id_token` is allowed.")
+    retired_keys: Annotated[tuple[Text, ...], ITEMS] = setting(
+        (), "PEM files of keys that have signed id tokens before and are still published, so that those stay good."
+    )
+
+
+class IdentityProvidersSettings(Section):
+    """What identity providers may be reached at."""
+
+    allow_http: Flag = setting(False, "Whether providers other than LDAP may be spoken to without TLS.")
+    allow_private: Flag = setting(
+        True, "Whether providers may be at loopback, link-local or private addresses, as those of a company often are."
+    )
+
+
+class IamSettings(Section):
+    """Users."""
+
+    manage_users: TriState = setting(
+        "auto",
+        "Whether the gateway keeps User objects in order (password hashes, state, records of logins, what belongs to a "
+        "deleted user); `auto`: unless another controller does.",
+    )
+
+
+class CompatSettings(Section):
+    """Where ksproxyd is stricter than ks-apiserver, and clients that depend on it are not ready."""
+
+    default_client_secret: Flag = setting(
+        True, "Whether the OAuth client `kubesphere` may have the secret `kubesphere`, which everybody knows."
+    )
+    url_claim: Flag = setting(True, "Whether id tokens and userinfo have the user's name as `url`, besides `name`.")
+    unbound_static_tokens: Flag = setting(
+        False, "Whether the token of a ServiceAccount is good without the Secret that it was written to."
+    )
+    legacy_callback: Flag = setting(
+        False, "Whether `/oauth/callback/…` answers tokens to requests that did not begin at `/oauth/login/…`."
+    )
+    kubesphere_token_store: Flag = setting(
+        False, "Whether tokens are kept in Redis as ks-apiserver keeps them, for running beside it."
+    )
+    short_jwt_secret: Flag = setting(False, "Whether `authentication.issuer.jwtSecret` may be shorter than 32 bytes.")
+
+
+class RedisSettings(Section):
+    """How the Redis server of `cache.options` is spoken to, beyond what ks-apiserver knows."""
+
+    username: Text = setting("", "User of the access control list; empty: the default user.")
+    tls: Flag = setting(False, "Whether TLS is used.")
+    ca_file: Text = setting("", "PEM file with the authorities of its certificate; empty: the system's.")
+    server_name: Text = setting("", "Name that its certificate must have; empty: the host.")
+
+
 class StandaloneSettings(Section):
     """The embedded Kubernetes API, for trying the gateway and for tests."""
 
@@ -236,6 +343,9 @@ class StandaloneSettings(Section):
     )
     data: Text = setting("", "SQLite file that keeps the objects; empty: they are kept in memory.")
     demo: Flag = setting(False, "Whether a sample extension with its own backend is added.")
+    admin_password_file: Text = setting(
+        "", "File with the password of the user `admin`, made at the first start; empty: one is made up and shown."
+    )
 
 
 class HealthSettings(Section):
@@ -272,4 +382,10 @@ class KsproxydSettings(Section):
     metrics: MetricsSettings = part(MetricsSettings)
     health: HealthSettings = part(HealthSettings)
     extensions: ExtensionsSettings = part(ExtensionsSettings)
+    credentials: CredentialSettings = part(CredentialSettings)
+    oauth: OAuthSettings = part(OAuthSettings)
+    identity_providers: IdentityProvidersSettings = part(IdentityProvidersSettings)
+    iam: IamSettings = part(IamSettings)
+    redis: RedisSettings = part(RedisSettings)
+    compat: CompatSettings = part(CompatSettings)
     standalone: StandaloneSettings = part(StandaloneSettings)

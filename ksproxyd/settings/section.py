@@ -15,6 +15,7 @@ _SPELLINGS = {
     "access_key_id": "accessKeyID",
     "client_ca_file": "clientCAFile",
     "disable_ssl": "disableSSL",
+    "require_pkce": "requirePKCE",
 }
 
 #: The section that is ksproxyd's own: its keys are exact, everything in it can be set from the environment.

@@ -116,7 +116,7 @@ class Reflector:
         self.kind = kind
         self.timing = timing
         self.store = Store(kind.name, client.clock)
-        self.namespace = namespace
+        self.namespace = namespace or kind.namespace
         self.name = name
         self.label = kind.name + (f" {namespace}/{name}" if name else "")
         self.problem = ""
@@ -130,8 +130,10 @@ class Reflector:
         self._client = client
         self._clock = client.clock
         self._random = random
-        self._selector = f"metadata.name={name}" if name else ""
-        self._reader = client.reader(kind.resource, namespace, field_selector=self._selector)
+        self._selector = f"metadata.name={name}" if name else kind.field_selector
+        self._reader = client.reader(
+            kind.resource, self.namespace, label_selector=kind.label_selector, field_selector=self._selector
+        )
         self._pacer = Pacer(client.clock)
         self._backoff = Backoff(timing.backoff_first, timing.backoff_cap, random)
         self._loop: Coroutine[Any, Any, None] | None = None
@@ -280,6 +282,7 @@ class Reflector:
             resource_version=self._version,
             timeout_seconds=seconds,
             namespace=self.namespace,
+            label_selector=self.kind.label_selector,
             field_selector=self._selector,
             silence=timing.silence if self._bookmarks else 0.0,
         )

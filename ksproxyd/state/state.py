@@ -79,7 +79,9 @@ class State:
         What the references follow has no check of its own: it concerns single objects, not the gateway.
         """
         return [
-            ReadyCheck(f"state-{kind.resource.plural}", reflector.store.synced, reflector.status())
+            ReadyCheck(
+                f"state-{kind.title.lower() or kind.resource.plural}", reflector.store.synced, reflector.status()
+            )
             for kind, reflector in self._reflectors.items()
         ]
 

@@ -16,6 +16,7 @@ from ksproxyd.observe.logging import LogOutput
 from ksproxyd.settings import load_text
 from ksproxyd.testing.backend import Backend
 from ksproxyd.testing.dialer import MemoryDialer
+from ksproxyd.testing.embedded import EmbeddedKube
 from ksproxyd.testing.kube import KubeBackend, MemoryAccess, Object
 from ksproxyd.testing.messages import Answer, Pairs
 from ksproxyd.testing.reactor import MemoryReactor
@@ -38,9 +39,11 @@ _LONG = 300.0
 
 
 class MemoryGateway:
-    """A gateway that has started and is in sync with its :class:`KubeBackend`. A context manager: see :meth:`close`.
+    """A gateway that has started and is in sync with its API server. A context manager: see :meth:`close`.
 
-    ``settings`` is the text of a configuration file; ``path_prefix`` is that of the API server's URL.
+    The server is a :class:`KubeBackend` (``kube``), which knows just what it is given, or, if ``embedded``, the whole
+    embedded API (``embedded``), for what the gateway itself writes. ``settings`` is the text of a configuration file;
+    ``path_prefix`` is that of the API server's URL.
     """
 
     def __init__(
@@ -51,11 +54,15 @@ class MemoryGateway:
         objects: Iterable[Object] = (),
         path_prefix: bytes = b"",
         seed: int = 0,
+        embedded: bool = False,
     ) -> None:
         self.reactor = MemoryReactor()
         self.dialer = MemoryDialer(self.reactor)
         self.kube = KubeBackend()
-        self.dialer.serve(str(KUBE), self.kube)
+        self._cluster: KubeBackend | EmbeddedKube = self.kube
+        if embedded:
+            self._cluster = self.embedded = EmbeddedKube(self.reactor)
+        self.dialer.serve(str(KUBE), self._cluster)
         self.access = MemoryAccess(KUBE, path_prefix)
         #: What the gateway has logged for the access log, a line each.
         self.lines: list[bytes] = []
@@ -73,7 +80,7 @@ class MemoryGateway:
             monotonic=self.reactor.seconds,
         )
         for value in objects:
-            self.kube.apply(value)
+            self._cluster.apply(value)
         self.run(self.gateway.start(access=self.access))  # type: ignore[arg-type]
         self.reactor.settle()
         if not self.gateway.synced:
@@ -90,13 +97,13 @@ class MemoryGateway:
     def apply(self, *values: Object) -> None:
         """Create or change objects in the cluster, and wait until the gateway has heard of it."""
         for value in values:
-            self.kube.apply(value)
+            self._cluster.apply(value)
         self.reactor.settle()
 
     def delete(self, *values: Object) -> None:
         """Delete objects from the cluster."""
         for value in values:
-            self.kube.delete(value)
+            self._cluster.delete(value)
         self.reactor.settle()
 
     def wait(self, seconds: float) -> None:
@@ -169,6 +176,9 @@ class MemoryGateway:
         self.reactor.settle()
         self.run(self.gateway.stop())
         self.reactor.settle()
+        if isinstance(self._cluster, EmbeddedKube):
+            self._cluster.stop()
+            self.reactor.settle()
         self._output.close()
         problems = self.reactor.leftovers()
         problems += [f"an open request: {exchange}" for exchange in self.gateway.metrics.requests.open]

@@ -9,7 +9,9 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from ksproxyd.state.kinds import CONFIG_MAPS, GATEWAY_KINDS, SECRETS, Kind
+from ksproxyd.kube.resource import Resource
+from ksproxyd.model.selectors import FieldSelector, LabelSelector, parse_fields, parse_labels
+from ksproxyd.state.kinds import CONFIG_MAPS, GATEWAY_KINDS, SECRETS
 from ksproxyd.testing.backend import Backend, Conversation, answer, echo
 from ksproxyd.testing.messages import Request
 from ksproxyd.upstream.target import Target
@@ -68,29 +70,29 @@ class KubeBackend(Backend):
 
     def apply(self, value: Object) -> None:
         """Create or replace an object; its watches hear of it when the reactor runs."""
-        kind = _kind_of(value)
+        resource = _resource_of(value)
         metadata = value.setdefault("metadata", {})
-        key = kind.resource.plural, metadata.get("namespace", ""), metadata["name"]
+        key = resource.plural, metadata.get("namespace", ""), metadata["name"]
         self._version += 1
         known = self._objects.get(key)
         metadata.setdefault("uid", known["metadata"]["uid"] if known else f"uid-{self._version}")
         metadata.setdefault("creationTimestamp", _CREATED)
         metadata["resourceVersion"] = str(self._version)
         self._objects[key] = value
-        self._tell("ADDED" if known is None else "MODIFIED", kind, value)
+        self._tell("ADDED" if known is None else "MODIFIED", value)
 
     def delete(self, value: Object) -> None:
         """Delete an object that was applied."""
-        kind = _kind_of(value)
+        resource = _resource_of(value)
         metadata = value["metadata"]
-        found = self._objects.pop((kind.resource.plural, metadata.get("namespace", ""), metadata["name"]))
+        found = self._objects.pop((resource.plural, metadata.get("namespace", ""), metadata["name"]))
         self._version += 1
         found["metadata"]["resourceVersion"] = str(self._version)
-        self._tell("DELETED", kind, found)
+        self._tell("DELETED", found)
 
-    def _tell(self, event: str, kind: Kind, value: Object) -> None:
+    def _tell(self, event: str, value: Object) -> None:
         for watch in self._watches:
-            watch.tell(event, kind, value)
+            watch.tell(event, value)
 
     def _serve(self, conversation: Conversation, request: Request) -> bytes | None:
         path, _, query = request.target.decode("latin-1").partition("?")
@@ -99,72 +101,83 @@ class KubeBackend(Backend):
         if path.endswith("/apis"):
             groups = [{"name": "apps", "versions": [{"groupVersion": "apps/v1", "version": "v1"}]}]
             return _json({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
-        for kind in (*GATEWAY_KINDS, SECRETS, CONFIG_MAPS):
-            match = _collection(kind).search(path)
+        for resource in _RESOURCES:
+            match = _collection(resource).search(path)
             if match is not None and request.method == b"GET":
-                return self._collection(conversation, kind, match.group("namespace") or "", parse_qs(query))
+                return self._collection(conversation, resource, match.group("namespace") or "", parse_qs(query))
         return echo(conversation, request)
 
     def _collection(
-        self, conversation: Conversation, kind: Kind, namespace: str, query: dict[str, list[str]]
+        self, conversation: Conversation, resource: Resource, namespace: str, query: dict[str, list[str]]
     ) -> bytes | None:
-        name = query.get("fieldSelector", [""])[0].removeprefix("metadata.name=")
+        labels = parse_labels(query.get("labelSelector", [""])[0])
+        fields = parse_fields(query.get("fieldSelector", [""])[0])
+        selection = _Selection(resource, namespace, labels, fields)
         if query.get("watch", ["false"])[0] in ("true", "1"):
-            watch = _Watch(conversation, kind, namespace, name)
+            watch = _Watch(conversation, selection)
             self._watches.append(watch)
             return watch.begin()
-        items = [
-            value
-            for (plural, within, called), value in self._objects.items()
-            if plural == kind.resource.plural
-            and (not namespace or within == namespace)
-            and (not name or called == name)
-        ]
+        items = [value for value in self._objects.values() if selection.matches(value)]
         return _json(
             {
-                "kind": f"{kind.resource.kind}List",
-                "apiVersion": kind.resource.api_version,
+                "kind": f"{resource.kind}List",
+                "apiVersion": resource.api_version,
                 "metadata": {"resourceVersion": str(self._version)},
                 "items": items,
             }
         )
 
 
+class _Selection:
+    """Which objects a list or watch is about."""
+
+    def __init__(self, resource: Resource, namespace: str, labels: LabelSelector, fields: FieldSelector) -> None:
+        self._resource = resource
+        self._namespace = namespace
+        self._labels = labels
+        self._fields = fields
+
+    def matches(self, value: Object) -> bool:
+        """Whether ``value`` is one of them."""
+        metadata = value["metadata"]
+        named = {"metadata.name": metadata["name"], "type": str(value.get("type", ""))}
+        return (
+            _resource_of(value) == self._resource
+            and self._namespace in ("", metadata.get("namespace", ""))
+            and self._labels.matches(metadata.get("labels") or {})
+            and self._fields.matches(named)
+        )
+
+
 class _Watch:
     """An open watch."""
 
-    def __init__(self, conversation: Conversation, kind: Kind, namespace: str, name: str) -> None:
+    def __init__(self, conversation: Conversation, selection: _Selection) -> None:
         self._conversation = conversation
-        self._kind = kind
-        self._namespace = namespace
-        self._name = name
+        self._selection = selection
 
     def begin(self) -> bytes:
         """The head of the answer."""
         return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 
-    def tell(self, event: str, kind: Kind, value: Object) -> None:
+    def tell(self, event: str, value: Object) -> None:
         """Send an event, if it is for this watch."""
-        metadata = value["metadata"]
-        if (
-            kind is self._kind
-            and self._conversation.peer.open
-            and self._namespace in ("", metadata.get("namespace", ""))
-            and self._name in ("", metadata["name"])
-        ):
+        if self._conversation.peer.open and self._selection.matches(value):
             line = msgspec.json.encode({"type": event, "object": value}) + b"\n"
             self._conversation.peer.write(b"%x\r\n%b\r\n" % (len(line), line))
 
 
-def _kind_of(value: Object) -> Kind:
-    for kind in (*GATEWAY_KINDS, SECRETS, CONFIG_MAPS):
-        if (kind.resource.kind, kind.resource.api_version) == (value.get("kind"), value.get("apiVersion")):
-            return kind
+_RESOURCES = tuple(dict.fromkeys(kind.resource for kind in (*GATEWAY_KINDS, SECRETS, CONFIG_MAPS)))
+
+
+def _resource_of(value: Object) -> Resource:
+    for resource in _RESOURCES:
+        if (resource.kind, resource.api_version) == (value.get("kind"), value.get("apiVersion")):
+            return resource
     raise ValueError(f"the gateway follows no {value.get('kind')} of {value.get('apiVersion')}")
 
 
-def _collection(kind: Kind) -> re.Pattern[str]:
-    resource = kind.resource
+def _collection(resource: Resource) -> re.Pattern[str]:
     root = f"/apis/{resource.group}/{resource.version}" if resource.group else f"/api/{resource.version}"
     return re.compile(rf"{re.escape(root)}(?:/namespaces/(?P<namespace>[^/]+))?/{resource.plural}\Z")
 

@@ -24,6 +24,7 @@ LEVELS = {
     "authz": 5,
     "terminal": 5,
     "manifests": 4,
+    "web": 4,
     "state": 4,
     "kube": 4,
     "upstream": 4,

@@ -1,0 +1,1 @@
+"""Identity providers: LDAP, OpenID Connect, GitHub and others (spec 02, 4)."""

@@ -1,0 +1,1 @@
+"""What several gateways must know in common: in memory for one of them, in Redis for more."""

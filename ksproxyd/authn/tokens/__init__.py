@@ -1,0 +1,1 @@
+"""Tokens: issued, verified, kept and revoked (spec 02, 2)."""

@@ -1,0 +1,1 @@
+"""``iam.kubesphere.io``: users (spec 02, 6)."""
