@@ -38,6 +38,8 @@ from ksproxyd.upstream.target import Target
 
 AVAILABLE = "Available"
 
+_AUTHORIZATION = frozenset([b"authorization"])
+
 
 class Workshop:
     """What nodes are made with: pools, the relay, probes, counters."""
@@ -224,6 +226,7 @@ class APIServices:
             f"APIService {name}",
             workshop.pools.hold(endpoint.target),
             identity=True,
+            drop=frozenset() if policy.forward_authorization else _AUTHORIZATION,
             policy=guard,
             cell=workshop.upstreams.cell("apiservice", name),
         )
@@ -323,7 +326,8 @@ class ReverseProxyObjects:
             f"ReverseProxy {name}",
             workshop.pools.hold(endpoint.target),
             identity=directives.auth_proxy,
-            drop=OWN_FIELDS if links is not None else frozenset(),
+            drop=(OWN_FIELDS if links is not None else frozenset())
+            | (frozenset() if policy.forward_authorization else _AUTHORIZATION),
             codings=narrow_accept_encoding if links is not None else None,
             up=directives.request_headers or None,
             down=directives.response_headers or None,

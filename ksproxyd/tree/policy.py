@@ -31,6 +31,9 @@ ANNOTATIONS = {
     "redirect": "ksproxyd.io/redirect",
 }
 
+#: The same for whether a client's ``Authorization`` reaches the backend.
+FORWARD_AUTHORIZATION = ("forwardAuthorization", "ksproxyd.io/forward-authorization")
+
 #: The longest annotation that is read, in characters.
 MAX_ANNOTATION = 4096
 
@@ -52,12 +55,14 @@ class Policy(msgspec.Struct, frozen=True):
     protection: Protection = Protection()
     redirect: RedirectRule | None = None
     problems: tuple[str, ...] = ()
+    #: Whether a bearer token goes on to the backend (spec 02, D-04); a password never does.
+    forward_authorization: bool = True
 
     def condition(self) -> Condition | None:
         """The condition ``PolicyAccepted``; None where nothing is configured."""
         if self.problems:
             return Condition("PolicyAccepted", "False", "Invalid", "; ".join(self.problems))
-        if self.protection or self.redirect is not None:
+        if self.protection or self.redirect is not None or not self.forward_authorization:
             return Condition("PolicyAccepted", "True", "Accepted", "everything is in force")
         return None
 
@@ -81,7 +86,19 @@ def parse_policy(spec: Any, annotations: Any, *, interval: float = 10.0, timeout
     if health is not None:
         health.complain_of_others()
     rule = None if redirect is None else _redirect(redirect)
-    return Policy(protection, rule, tuple(problems))
+    forward = _forward_authorization(spec, annotations, problems)
+    return Policy(protection, rule, tuple(problems), forward)
+
+
+def _forward_authorization(spec: dict[Any, Any], annotations: dict[Any, Any], problems: list[str]) -> bool:
+    """What is said about ``Authorization``. A value that cannot be meant keeps tokens here, which is the safe side."""
+    field, annotation = FORWARD_AUTHORIZATION
+    name, value = (field, spec[field]) if field in spec else (annotation, annotations.get(annotation, True))
+    if value in (True, "true"):
+        return True
+    if value not in (False, "false"):
+        problems.append(f"{name} is {_shown(value)}: write true or false; until then no token is forwarded")
+    return False
 
 
 class _Section:

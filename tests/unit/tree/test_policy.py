@@ -304,6 +304,28 @@ def test_what_is_in_force_is_accepted() -> None:
     assert Policy(redirect=RedirectRule(https_only=True)).condition() == accepted
 
 
+@pytest.mark.parametrize(
+    ("spec", "annotations", "forwarded", "problems"),
+    [
+        ({}, {}, True, 0),
+        ({"forwardAuthorization": True}, {"ksproxyd.io/forward-authorization": "false"}, True, 0),
+        ({"forwardAuthorization": False}, {}, False, 0),
+        ({}, {"ksproxyd.io/forward-authorization": "false"}, False, 0),
+        ({}, {"ksproxyd.io/forward-authorization": "true"}, True, 0),
+        ({"forwardAuthorization": "no"}, {}, False, 1),
+        ({"forwardAuthorization": None}, {}, False, 1),
+        ({}, {"ksproxyd.io/forward-authorization": ""}, False, 1),
+    ],
+)
+def test_whether_tokens_are_forwarded(
+    spec: dict[str, Any], annotations: dict[str, Any], forwarded: bool, problems: int
+) -> None:
+    policy = parse_policy(spec, annotations)
+    assert policy.forward_authorization is forwarded
+    assert len(policy.problems) == problems
+    assert (policy.condition() is None) is forwarded
+
+
 SPECIMENS = st.sampled_from(["1s", "/x", "GET", 200, 302])
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=10), SPECIMENS)
 JSON = st.recursive(
