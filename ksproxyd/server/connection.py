@@ -42,6 +42,8 @@ class ServerConnection(RequestStream):
     draining = False
     #: Accepted beyond the limit; its requests are refused.
     excess = False
+    #: The client's certificate (DER), if the listener asks for one and it has shown one that is good.
+    certificate: bytes | None = None
 
     def __init__(self, server: Server, peer: str, secure: bool) -> None:
         self.server = server
@@ -73,6 +75,9 @@ class ServerConnection(RequestStream):
         self.start_tls(TLSLayer(context, server_side=True), client=False)
 
     def secured(self) -> None:
+        context = self.server.tls_context
+        if context is not None and context.verify_mode != ssl.CERT_NONE and self.tls is not None:
+            self.certificate = self.tls.peer_certificate()
         self.deadline = self.server.wheel.now + self.server.timeouts.header
 
     def tls_failed(self, error: ssl.SSLError) -> None:

@@ -55,6 +55,8 @@ class Exchange:
     started: float = 0.0
     info: Any = None
     user: Identity = ANONYMOUS
+    #: What the bearer token says that proved the user, if one did (:class:`ksproxyd.authn.tokens.claims.Claims`).
+    claims: Any = None
     cluster: Any = None
     #: Name of the upstream or node that answered, for the log and the metrics.
     node: str = ""
