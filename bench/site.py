@@ -34,7 +34,7 @@ _STATIC = """\
         location / {{ try_files /document.json =404; }}
         location /openapi {{ return 404; }}
         location /big/ {{ try_files /big =404; }}
-        location ~ ^/(few|many)/(version$|apis) {{
+        location ~ ^/(few|many)/(version$|apis|api/v1/(namespaces/kubesphere-system/)?secrets$) {{
             proxy_pass http://stub;
             proxy_http_version 1.1;
             proxy_set_header Connection "";

@@ -6,6 +6,7 @@ by name of the installation and plural of the kind; ENDPOINTs are Twisted's serv
 ============================== ==================================================================
 ``/<name>/version``            what a Kubernetes API says of itself; ``/<name>/apis`` its groups
 ``/<name>/apis/<group>/…``     list and watch of the installation's extension objects
+``/<name>/api/v1/…secrets``    list and watch of Secrets, of which there are none
 ``…?watch=…``                  a watch that sends a bookmark now and twice a minute, and never ends
 ``…/hold``                     an answer that waits until somebody asks for ``/release``
 ``/held``, ``/watching``       how many such answers, or watches, there are
@@ -35,6 +36,7 @@ from bench.objects import DOCUMENT, Object
 
 BOOKMARK_SECONDS = 30.0
 _GROUP = "extensions.kubesphere.io"
+_SECRETS = ("/api/v1/secrets", "/api/v1/namespaces/kubesphere-system/secrets")
 _PIECE = bytes(256 * 1024)
 
 
@@ -51,8 +53,12 @@ class Stub(Factory):
         for name, kinds in installations.items():
             self._documents[f"/{name}/version"] = _json({"major": "1", "minor": "33", "gitVersion": "v1.33.0"})
             self._documents[f"/{name}/apis"] = _json({"kind": "APIGroupList", "groups": [_group()]})
+            meta = {"resourceVersion": "1000"}
+            for place in _SECRETS:
+                self._documents[f"/{name}{place}"] = _json(
+                    {"kind": "SecretList", "apiVersion": "v1", "metadata": meta, "items": []}
+                )
             for plural, items in kinds.items():
-                meta = {"resourceVersion": "1000"}
                 self._documents[f"/{name}/apis/{_GROUP}/v1alpha1/{plural}"] = _json(
                     {"kind": "List", "apiVersion": f"{_GROUP}/v1alpha1", "metadata": meta, "items": items}
                 )
