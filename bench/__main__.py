@@ -22,6 +22,7 @@ from bench.download import GO, Downloads
 from bench.drain import Drain
 from bench.hot_path import HotPath
 from bench.load import CONNECTIONS, generator
+from bench.logins import Logins
 from bench.objects import DOCUMENT, MANY
 from bench.processes import installed, raise_file_limit
 from bench.requests import NGINX, Requests
@@ -30,13 +31,15 @@ from bench.slow_reader import SlowReaders
 from bench.table import table
 from bench.watches import Watches, most
 
-SUBJECTS = ("requests", "download", "slow-reader", "watches", "drain")
+SUBJECTS = ("requests", "logins", "download", "slow-reader", "watches", "drain")
 
 #: The most that a request may cost, over nginx's in the same rounds; more extensions over few; a download over Go's.
 PLAIN_GOAL, TLS_GOAL, FLAT_GOAL = 2.0, 2.2, 1.1
 PLAIN_RATE_GOAL, TLS_RATE_GOAL = 0.75, 1.0
 READER_GOAL = 32 << 20
 WATCH_GOAL = 25 << 10
+#: What a known token may add to a request, in microseconds, and many logins to other requests' 99th percentile.
+TOKEN_GOAL, TAIL_GOAL = 3.0, 1.2
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ class Run:
                 if subject == "requests" and generator() is not None:
                     for tls in (False, True):
                         self._requests(site, go, tls)
+                elif subject == "logins" and generator() is not None:
+                    self._logins(site)
                 elif subject == "download":
                     for tls in (False, True):
                         self._download(site, go, tls)
@@ -122,6 +127,14 @@ class Run:
                 self._at_most(f"CPU a request, {row.name}, {upstream}", median(ratios), goal, "× nginx's")
         for name, ratio in found.flatness().items():
             self._at_most(f"CPU a request, {name}, {MANY} extensions over few", ratio, FLAT_GOAL, "×")
+
+    def _logins(self, site: Site) -> None:
+        found = Logins(site, self._room("logins"))
+        found.measure(self._options.rounds, self._options.seconds)
+        _show(found.report())
+        self.numbers["logins"] = {"token_seconds": found.token_seconds, "tail": found.tail}
+        self._at_most("CPU that a known token adds", found.token_seconds * 1e6, TOKEN_GOAL, "µs")
+        self._at_most("p99 beside 200 logins/s over alone", found.tail, TAIL_GOAL, "×")
 
     def _download(self, site: Site, go: Path | None, tls: bool) -> None:
         found = Downloads(site, self._room(f"download-{tls}"), go, tls=tls)

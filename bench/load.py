@@ -36,10 +36,13 @@ def generator() -> str | None:
     return installed("wrk")
 
 
-def load(running: Running, paths: Sequence[str], seconds: float) -> Sample:
+def load(
+    running: Running, paths: Sequence[str], seconds: float, headers: Sequence[str] = (), *, refused: bool = False
+) -> Sample:
     """:data:`CONNECTIONS` connections that are kept, each asking for the next as soon as it has its answer.
 
-    ``paths`` are asked for in turn. Raises :class:`LoadError` if any request fails.
+    ``paths`` are asked for in turn, with ``headers`` (lines) on each request. Raises :class:`LoadError` if any request
+    fails, or, where all are to be ``refused``, if any does not.
     """
     wrk = generator()
     if wrk is None:
@@ -47,6 +50,7 @@ def load(running: Running, paths: Sequence[str], seconds: float) -> Sample:
     turns = list(paths) if len(paths) > 1 else []
     argv = [
         *(wrk, "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"),
+        *(word for line in headers for word in ("-H", line)),
         *("-s", str(_SCRIPT), running.url(paths[0]), "--", *turns),
     ]
     before = cpu_seconds(running.pid)
@@ -54,7 +58,8 @@ def load(running: Running, paths: Sequence[str], seconds: float) -> Sample:
     used = cpu_seconds(running.pid) - before
     counted = json.loads(done.stdout.strip().splitlines()[-1])
     name = running.process.name
-    if counted["broken"] or counted["not_2xx"] or not counted["requests"]:
+    wanted = counted["requests"] if refused else 0
+    if counted["broken"] or counted["not_2xx"] != wanted or not counted["requests"]:
         raise LoadError(f"{name}: {counted}; its log ends with:\n{running.process.tail()}")
     return Sample(
         rate=counted["requests"] / counted["seconds"],
