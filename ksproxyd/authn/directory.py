@@ -5,7 +5,7 @@ A request only looks things up here. Records never change; a change of an object
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from twisted.logger import Logger
@@ -66,6 +66,10 @@ class Directory:
         if not uid:
             return ()
         return tuple(self._records[name] for name in self._by_link.get((provider, uid), ()))
+
+    def records(self) -> Collection[UserRecord]:
+        """Every user, as a live view. For starting: a request looks up."""
+        return self._records.values()
 
     def obj(self, name: str) -> Object | None:
         """The User object itself, with its hash. It must not be changed."""

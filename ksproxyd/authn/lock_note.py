@@ -1,8 +1,8 @@
 """What a User object says of its own lock. Pure.
 
 ``status.state: AuthLimitExceeded`` locks the account for everybody since ``status.lastTransitionTime``: that is all
-that ks-controller-manager writes. Too many wrong passwords from one network lock the account for that network only, so that
-nobody can keep others out; the annotation :data:`LOCKED` then says which, and until when. It counts as long as it
+that ks-controller-manager writes. Too many wrong passwords from one network lock the account for that network only, so
+that nobody can keep others out; the annotation :data:`LOCKED` then says which, and until when. It counts as long as it
 speaks of this very transition.
 """
 

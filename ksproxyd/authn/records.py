@@ -1,0 +1,163 @@
+"""Login records: LoginRecord objects (spec 02, 5.4), written beside the requests that they are about."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ksproxyd.authn.source import recorded
+from ksproxyd.kube.client import KubeClient
+from ksproxyd.kube.errors import KubeError, KubeUnreachable
+from ksproxyd.kube.pacing import pause
+from ksproxyd.kube.resource import Resource
+from ksproxyd.state.backoff import Backoff
+
+LOGIN_RECORDS = Resource("iam.kubesphere.io", "v1beta1", "loginrecords", "LoginRecord")
+
+#: The label that names the user an object is about. A value has at most so many characters.
+USER_REF, LONGEST_LABEL = "iam.kubesphere.io/user-ref", 63
+
+#: Records that wait to be written; what comes when there are more is not recorded.
+QUEUE = 1000
+#: Characters of a User-Agent that are kept.
+AGENT = 512
+#: Seconds between attempts while the API server is away, at first and at most; and for which the end waits for what is
+#: not written yet.
+FIRST_WAIT, LAST_WAIT, FLUSH = 1.0, 30.0, 3.0
+#: The field manager by which the API server knows our writes.
+MANAGER = "ksproxyd"
+
+
+class LoginRecords:
+    """Writes them one after the other. ``written(user)`` is called after each.
+
+    ``random`` gives numbers from 0 up to 1. Nothing that goes wrong here disturbs a login; it is logged once, until it
+    works again.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        client: KubeClient,
+        random: Callable[[], float],
+        *,
+        written: Callable[[str], object] = lambda user: None,
+        queue: int = QUEUE,
+    ) -> None:
+        #: Records that were not written: too many waited, or the API server did not want them.
+        self.lost = 0
+        self._clock = clock
+        self._client = client
+        self._written = written
+        self._most = queue
+        self._backoff = Backoff(FIRST_WAIT, LAST_WAIT, random)
+        self._waiting: deque[tuple[str, dict[str, Any]]] = deque()
+        self._work: Deferred[None] | None = None
+        self._empty: list[Deferred[None]] = []
+        self._said = ""
+        self._stopped = False
+
+    def __len__(self) -> int:
+        """How many are not written yet."""
+        return len(self._waiting)
+
+    def add(
+        self, user: str, type: str, provider: str, source: str, user_agent: str, success: bool, reason: str
+    ) -> None:
+        """Have a record written about a login of ``user``, who exists. Returns at once."""
+        if self._stopped:
+            return
+        if len(self._waiting) >= self._most:
+            self._lose(f"{self._most} of them wait already")
+            return
+        if len(user) > LONGEST_LABEL:
+            # It could not be found by its user, nor be removed with them.
+            self._lose(f"the names of users have more than {LONGEST_LABEL} characters, which no label may")
+            return
+        spec = {
+            "type": type,
+            "provider": provider,
+            "sourceIP": recorded(source),
+            "userAgent": user_agent[:AGENT],
+            "success": success,
+            "reason": reason,
+        }
+        record = {
+            "apiVersion": LOGIN_RECORDS.api_version,
+            "kind": LOGIN_RECORDS.kind,
+            "metadata": {"generateName": f"{user}-", "labels": {USER_REF: user}},
+            "spec": spec,
+        }
+        self._waiting.append((user, record))
+        if self._work is None:
+            self._work = Deferred.fromCoroutine(self._run())
+            self._work.addErrback(self._ended)
+
+    def stop(self) -> Deferred[None]:
+        """Take no more; fires when those that wait are written, or have had :data:`FLUSH` seconds."""
+        self._stopped = True
+        done: Deferred[None] = Deferred()
+        if self._work is None:
+            done.callback(None)
+            return done
+        self._empty.append(done)
+        late = self._clock.callLater(FLUSH, self._work.cancel)
+
+        def ended(_: None) -> None:
+            if late.active():
+                late.cancel()
+
+        return done.addCallback(ended)
+
+    async def _run(self) -> None:
+        # In a turn of its own: whoever adds a record is in the middle of a login.
+        await pause(self._clock, 0)
+        while self._waiting:
+            user, record = self._waiting[0]
+            try:
+                await self._client.create(LOGIN_RECORDS, record, field_manager=MANAGER)
+            except KubeUnreachable as error:
+                self._say(str(error))
+                await pause(self._clock, self._backoff.next())
+                continue
+            except KubeError as error:
+                self._lose(str(error))
+            else:
+                self._said = ""
+                self._written(user)
+            self._backoff.reset()
+            self._waiting.popleft()
+        self._end()
+
+    def _ended(self, failure: Failure) -> None:
+        lost = len(self._waiting)
+        self._waiting.clear()
+        self.lost += lost
+        if not failure.check(CancelledError):
+            self.log.failure("writing login records failed", failure)
+        elif lost:
+            self.log.warn("{lost} login records were not written before the end", lost=lost)
+        self._end()
+
+    def _end(self) -> None:
+        self._work = None
+        waiting, self._empty = self._empty, []
+        for done in waiting:
+            done.callback(None)
+
+    def _lose(self, why: str) -> None:
+        self.lost += 1
+        self._say(why)
+
+    def _say(self, why: str) -> None:
+        if why != self._said:
+            self._said = why
+            self.log.warn("login records cannot be written: {why}", why=why)
