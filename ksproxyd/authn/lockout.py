@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any, NamedTuple, Protocol
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 
 ACCOUNT_FACTOR, SOURCE_FACTOR = 10, 20
 
@@ -200,4 +200,7 @@ class _Keys:
 
 async def _all(*waiting: Deferred[Any]) -> list[Any]:
     """The results of all, asked at once. The first error is raised."""
-    return await gatherResults(waiting, consumeErrors=True)
+    try:
+        return await gatherResults(waiting, consumeErrors=True)
+    except FirstError as first:
+        raise first.subFailure.value from None

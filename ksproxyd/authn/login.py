@@ -214,6 +214,9 @@ class Login:
             if record is not None and raw is not None:
                 self._remembered.put(record.name, record.password_hash, raw)
             return True
+        if record is not None:
+            # The next right one is looked at, and clears what was counted.
+            self._remembered.drop(record.name)
         for lock in await self._lockout.failed(counted):
             if record is not None:
                 self.log.warn(

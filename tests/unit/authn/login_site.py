@@ -1,0 +1,175 @@
+"""What the tests of logins stand on: users in stores, counters in memory, compares that a test sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bcrypt
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+
+from ksproxyd.authn.directory import Directory
+from ksproxyd.authn.lockout import Lockout
+from ksproxyd.authn.login import Attempt, ExternalLogins, Login, LoginRefused
+from ksproxyd.authn.passwords import Passwords
+from ksproxyd.state.store import Store
+
+PASSWORD = "Passw0rdX"
+#: As cheap as bcrypt can be.
+HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+HERE = Attempt("192.0.2.7", "test/1")
+TRIES, DURATION = 3, 600.0
+
+
+class Counters:
+    """A shared store of one process: B's contract, as plainly as it can be written. May be made to fail."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.values: dict[str, tuple[Any, float]] = {}
+        self.error: Exception | None = None
+
+    def _get(self, key: str) -> Any:
+        value, until = self.values.get(key, (None, 0.0))
+        if value is not None and until <= self.clock.seconds():
+            del self.values[key]
+            return None
+        return value
+
+    def _done(self, value: Any = None) -> Deferred[Any]:
+        return succeed(value) if self.error is None else fail(self.error)
+
+    def get(self, key: str) -> Deferred[bytes | None]:
+        return self._done(self._get(key))
+
+    def put(self, key: str, value: bytes, ttl: float | None) -> Deferred[None]:
+        self.values[key] = value, self._until(ttl)
+        return self._done()
+
+    def delete(self, *keys: str) -> Deferred[int]:
+        return self._done(sum(self.values.pop(key, None) is not None for key in keys))
+
+    def count(self, key: str, ttl: float) -> Deferred[int]:
+        value = self._get(key)
+        self.values[key] = (1, self._until(ttl)) if value is None else (value + 1, self.values[key][1])
+        return self._done(self.values[key][0])
+
+    def counted(self, key: str) -> Deferred[tuple[int, float]]:
+        value = self._get(key)
+        return self._done((0, 0.0) if value is None else (value, self.values[key][1] - self.clock.seconds()))
+
+    def add_member(self, key: str, member: str, ttl: float | None) -> Deferred[None]:
+        self.values[key] = (self._get(key) or frozenset()) | {member}, self._until(ttl)
+        return self._done()
+
+    def members(self, key: str) -> Deferred[list[str]]:
+        return self._done(sorted(self._get(key) or ()))
+
+    def _until(self, ttl: float | None) -> float:
+        return float("inf") if ttl is None else self.clock.seconds() + ttl
+
+
+class Threads:
+    """A reactor and a pool in one: work waits until :meth:`work` does it."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Any] = []
+        self.most = 0
+
+    def callFromThread(self, function: Any, *args: Any) -> None:
+        function(*args)
+
+    def callInThreadWithCallback(self, done: Any, function: Any, *args: Any) -> None:
+        self.jobs.append((done, function, args))
+        self.most = max(self.most, len(self.jobs))
+
+    def work(self) -> bool:
+        """One of the threads finishes; whether there was one."""
+        if not self.jobs:
+            return False
+        done, function, args = self.jobs.pop(0)
+        done(True, function(*args))
+        return True
+
+
+class Site:
+    """A login with all that it needs. Users come and go with :meth:`user` and :meth:`gone`."""
+
+    def __init__(
+        self,
+        *,
+        tries: int = TRIES,
+        duration: float = DURATION,
+        queue: int = 1000,
+        external: ExternalLogins | None = None,
+    ) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_700_000_000)
+        self.users = Store("User", self.clock)
+        self.bindings = Store("GroupBinding", self.clock)
+        self.directory = Directory(self.users, self.bindings)
+        self.counters = Counters(self.clock)
+        self.threads = Threads()
+        self.passwords = Passwords(self.threads, self.threads, 2, queue, cost=4)
+        self.records: list[tuple[Any, ...]] = []
+        self.locks: list[tuple[str, str | None, float]] = []
+        self.lockout = Lockout(self.counters, tries, duration)
+        self.login = Login(
+            self.clock,
+            self.directory,
+            self.passwords,
+            self.lockout,
+            self,
+            duration=duration,
+            external=external,
+            locked=lambda *lock: self.locks.append(lock),
+            key=b"k" * 32,
+        )
+        self.users.mark_synced()
+        self.bindings.mark_synced()
+
+    def add(self, *record: Any) -> None:
+        """A login record."""
+        self.records.append(record)
+
+    def user(self, name: str, state: str | None = "Active", **more: Any) -> None:
+        """A user with :data:`PASSWORD` is there, or changed. ``spec``, ``status`` and ``metadata`` add to that."""
+        spec = {"email": f"{name}@ks.test", "password": HASH, **more.get("spec", {})}
+        status = ({} if state is None else {"state": state}) | more.get("status", {})
+        metadata = {"name": name, "uid": f"uid-{name}", **more.get("metadata", {})}
+        self.users.put({"metadata": metadata, "spec": spec, "status": status})
+
+    def gone(self, name: str) -> None:
+        self.users.remove(("", name))
+
+    def begin(self, username: str, password: str = PASSWORD, attempt: Attempt = HERE, **more: Any) -> list[Any]:
+        """Start a login; the list gets its result or failure."""
+        results: list[Any] = []
+        Deferred.fromCoroutine(self.login.by_password(username, password, attempt, **more)).addBoth(results.append)
+        return results
+
+    def run(self) -> None:
+        """Let everything happen."""
+        self.clock.advance(0)
+        while self.threads.work() or self.due():
+            self.clock.advance(0)
+
+    def due(self) -> bool:
+        return any(call.getTime() <= self.clock.seconds() for call in self.clock.getDelayedCalls())
+
+    def attempt(self, username: str, password: str = PASSWORD, attempt: Attempt = HERE, **more: Any) -> str:
+        """Log in; returns the user's name, or the kind of the refusal."""
+        results = self.begin(username, password, attempt, **more)
+        self.run()
+        return outcome(results)
+
+
+def outcome(results: list[Any]) -> str:
+    """The name of who has logged in, or the kind of the refusal."""
+    (result,) = results
+    refused = getattr(result, "value", None)
+    if isinstance(refused, LoginRefused):
+        return refused.kind
+    if hasattr(result, "raiseException"):
+        result.raiseException()
+    return str(result.name)
