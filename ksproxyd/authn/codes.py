@@ -1,4 +1,4 @@
-"""Authorization codes: what a browser carries from the authorization endpoint to a client (RFC 6749, 4.1; spec 02, D-03).
+"""Authorization codes: what a browser carries from the authorization endpoint to a client (RFC 6749, 4.1; D-03).
 
 A code is 256 random bits and means nothing by itself; what it stands for is kept where the gateways share what they
 know, under the code's hash. It is good once, for a minute or so, and for the client and the address it was made for. An
