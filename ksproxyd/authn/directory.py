@@ -78,7 +78,8 @@ class Directory:
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
         """Have ``callback(name)`` called when a user has come, changed or gone; returns what ends that.
 
-        The record is the new one already. What a callback raises is logged and disturbs nobody else.
+        That is: when the record has. It is the new one already. What a callback raises is logged and disturbs nobody
+        else.
         """
         self._subscribers.append(callback)
 
@@ -133,8 +134,8 @@ class Directory:
             self._records[name] = record
             if old is None or _keys(old) != _keys(record):
                 self._note(record)
-        # The object may have changed in what no record holds; who follows a user wants to know of that, too.
-        if old is None and record is None:
+        # An object also changes in what no record holds, such as the time of the last login.
+        if old == record:
             return
         for callback in tuple(self._subscribers):
             try:

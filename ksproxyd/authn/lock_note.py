@@ -8,6 +8,7 @@ speaks of this very transition.
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -29,22 +30,22 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\
 class LockNote(msgspec.Struct, frozen=True):
     """``since`` and ``until`` are seconds of Unix time, None where nothing is said.
 
-    ``sources`` are the networks that are locked out; None is everybody.
+    ``sources`` are the networks that are locked out, each with the time until which it is; None is everybody.
     """
 
     since: float | None = None
     until: float | None = None
-    sources: tuple[str, ...] | None = None
+    sources: tuple[tuple[str, float], ...] | None = None
 
-    def concerns(self, source: str) -> bool:
-        """Whether attempts from ``source`` (see :mod:`ksproxyd.authn.source`) are meant."""
-        return self.sources is None or source in self.sources
+    def left(self, now: float, duration: float, source: str | None = None) -> float:
+        """Seconds for which it still keeps out attempts from ``source`` (see :mod:`ksproxyd.authn.source`).
 
-    def left(self, now: float, duration: float) -> float:
-        """Seconds until it ends, by itself; ``duration`` is how long one lasts that says nothing of its end.
-
-        One that does not say when it began does not end by itself, and has ``duration`` left.
+        Without a source: for which it still keeps out anybody. ``duration`` is how long a lock lasts that does not say
+        when it ends. One that does not say when it began either does not end by itself, and has ``duration`` left.
         """
+        if self.sources is not None:
+            ends = [end for network, end in self.sources if source in (None, network)]
+            return max(0.0, max(ends, default=0.0) - now)
         if self.until is not None:
             return max(0.0, self.until - now)
         if self.since is not None:
@@ -55,7 +56,7 @@ class LockNote(msgspec.Struct, frozen=True):
 class _Written(msgspec.Struct, omit_defaults=True):
     since: str
     until: str
-    sources: list[str] | None = None
+    sources: dict[str, str] | None = None
 
 
 def read_lock(obj: dict[str, Any]) -> LockNote:
@@ -68,18 +69,28 @@ def read_lock(obj: dict[str, Any]) -> LockNote:
             note = msgspec.json.decode(written, type=_Written)
         except (msgspec.DecodeError, UnicodeError):
             note = None
-        if note is not None and note.since == since:
-            sources = None if note.sources is None else tuple(note.sources[:MOST_SOURCES])
-            return LockNote(read_time(since), read_time(note.until), sources)
+        until = None if note is None else read_time(note.until)
+        if note is not None and note.since == since and until is not None:
+            if note.sources is None:
+                return LockNote(read_time(since), until)
+            ends = [(source, read_time(end)) for source, end in note.sources.items()]
+            return LockNote(read_time(since), until, tuple((s, end) for s, end in ends if end is not None))
     return LockNote(read_time(since))
 
 
-def write_lock(since: float, until: float, sources: tuple[str, ...] | None) -> tuple[str, str]:
-    """The annotation's value, and the ``lastTransitionTime`` that goes with it."""
+def write_lock(since: float, note: LockNote) -> tuple[str, str]:
+    """The annotation's value, and the ``lastTransitionTime`` that goes with it.
+
+    ``note`` has an end; its networks beyond :data:`MOST_SOURCES` are left out, those first that end first.
+    """
+    assert note.until is not None
     began = write_time(since)
-    listed = None if sources is None else list(sources[-MOST_SOURCES:])
-    note = _Written(since=began, until=write_time(until), sources=listed)
-    return msgspec.json.encode(note).decode(), began
+    sources = None
+    if note.sources is not None:
+        last = sorted(note.sources, key=lambda pair: pair[1])[-MOST_SOURCES:]
+        sources = {source: write_time(math.ceil(end)) for source, end in last}
+    written = _Written(since=began, until=write_time(math.ceil(note.until)), sources=sources)
+    return msgspec.json.encode(written).decode(), began
 
 
 def read_time(value: str) -> float | None:

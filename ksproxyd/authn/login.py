@@ -234,9 +234,9 @@ class Login:
 
     def _lock_left(self, record: UserRecord, source: str) -> float:
         """Seconds for which the state of the user keeps attempts from ``source`` out."""
-        if record.state != LIMITED or not record.lock.concerns(source):
+        if record.state != LIMITED:
             return 0.0
-        return record.lock.left(self._clock.seconds(), self._duration)
+        return record.lock.left(self._clock.seconds(), self._duration, source)
 
     def _admit(self, record: UserRecord, attempt: Attempt) -> None:
         """Raises unless the account of somebody who has shown the right password is in use."""

@@ -8,7 +8,7 @@ import pytest
 from login_site import DURATION, HASH, HERE, PASSWORD, TRIES, Site, outcome
 from twisted.internet.defer import CancelledError, Deferred
 
-from ksproxyd.authn.lock_note import LOCKED, write_lock, write_time
+from ksproxyd.authn.lock_note import LOCKED, LockNote, write_lock, write_time
 from ksproxyd.authn.login import Attempt, LoginRefused
 from ksproxyd.authn.rejection import SharedUnavailable
 
@@ -264,7 +264,7 @@ class TestStatus:
 
     def test_for_networks(self, site: Site) -> None:
         now = site.clock.seconds()
-        note, since = write_lock(now, now + 50, ("192.0.2.0/24",))
+        note, since = write_lock(now, LockNote(None, now + 50, (("192.0.2.0/24", now + 50),)))
         status = {"state": "AuthLimitExceeded", "lastTransitionTime": since}
         site.user("carol", status=status, metadata={"annotations": {LOCKED: note}})
         assert site.attempt("carol") == "limited"

@@ -52,39 +52,43 @@ def locked(note: object, since: str = "2026-01-02T03:04:05Z") -> dict[str, objec
     return {"metadata": {"name": "alice", "annotations": {LOCKED: note}}, "status": status}
 
 
+NET, OTHER = "192.0.2.0/24", "198.51.100.0/24"
+
+
 def test_written_and_read() -> None:
-    note, since = write_lock(1_700_000_000.9, 1_700_000_600, ("192.0.2.0/24",))
+    ends = ((NET, 1_700_000_600.0), (OTHER, 1_700_000_060.5))
+    note, since = write_lock(1_700_000_000.9, LockNote(None, 1_700_000_600, ends))
     found = read_lock(locked(note, since))
-    assert found == LockNote(1_700_000_000, 1_700_000_600, ("192.0.2.0/24",))
-    assert found.concerns("192.0.2.0/24") and not found.concerns("198.51.100.0/24")
-    assert found.left(1_700_000_100, 5.0) == 500
-    note, since = write_lock(1_700_000_000, 1_700_000_600, None)
-    assert read_lock(locked(note, since)).concerns("anything")
+    assert found == LockNote(1_700_000_000, 1_700_000_600, ((OTHER, 1_700_000_061), (NET, 1_700_000_600)))
+    now = 1_700_000_050
+    assert [found.left(now, 5.0, source) for source in (NET, OTHER, "another", None)] == [550, 11, 0, 550]
+    note, since = write_lock(1_700_000_000, LockNote(None, 1_700_000_600))
+    assert read_lock(locked(note, since)).left(now, 5.0, "anything") == 550
 
 
 def test_of_another_lock() -> None:
     """Somebody has locked the account since: then it is locked for everybody."""
-    note, _ = write_lock(1_700_000_000, 1_700_000_600, ("192.0.2.0/24",))
+    note, _ = write_lock(1_700_000_000, LockNote(None, 1_700_000_600, ((NET, 1_700_000_600.0),)))
     found = read_lock(locked(note))
-    assert found.concerns("anything") and found.until is None
-    assert found.left(found.since or 0, 600) == 600
+    assert found.sources is None and found.until is None
+    assert found.left(found.since or 0, 600, OTHER) == 600
 
 
 def test_without_a_time() -> None:
-    assert LockNote().left(1e9, 600) == 600 and LockNote().concerns("a")
+    assert LockNote().left(1e9, 600, "a") == 600
 
 
 @pytest.mark.parametrize(
     "note", ["", "{}", "[]", "nonsense", 7, None, '{"since": 1, "until": 2}', '{"since":"\ud800"}']
 )
 def test_nonsense_locks_everybody(note: object) -> None:
-    assert read_lock(locked(note)).concerns("a")
+    assert read_lock(locked(note)).sources is None
 
 
 def test_not_too_many() -> None:
-    note, since = write_lock(0, 1, tuple(f"net-{n}" for n in range(100)))
+    note, since = write_lock(0, LockNote(None, 200, tuple((f"net-{n}", float(n)) for n in range(100, 0, -1))))
     sources = read_lock(locked(note, since)).sources
-    assert sources is not None and len(sources) == MOST_SOURCES and sources[-1] == "net-99"
+    assert sources is not None and len(sources) == MOST_SOURCES and sources[-1] == ("net-100", 100)
 
 
 @pytest.mark.parametrize(
