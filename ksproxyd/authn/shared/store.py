@@ -1,6 +1,6 @@
 """What gateways that serve together must agree on: sessions, codes, lock-outs, states of logins.
 
-It is kept in Redis or, where there is one gateway only, in memory; whoever uses it knows this protocol and nothing else.
+It is kept in Redis or, where there is one gateway only, in memory; whoever uses it knows this protocol and no more.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-#: The classes of tokens, as the claim ``token_type`` names them (spec 02, 2.2). None is good as another (RFC 8725, 3.11).
+#: The classes of tokens, as the claim ``token_type`` names them (spec 02, 2.2). None passes for another (RFC 8725, 3.11).
 ACCESS, REFRESH, STATIC, ID = "access_token", "refresh_token", "static_token", "id_token"
 
 #: The user of a token whose bearer is known to an identity provider and has no account yet (spec 02, 4.4).
@@ -42,7 +42,8 @@ class Claims(msgspec.Struct, frozen=True):
     """What a verified token says. Times are seconds since 1970; an ``exp`` of 0 is never.
 
     ``digest`` is the SHA-256 of the whole token in hexadecimal, by which it may be named where it must not be kept.
-    ``whole`` is the token itself, and only there where ks-apiserver's layout of the store asks for it.
+    ``whole`` is the token itself, and only there where ks-apiserver's layout of the store asks for it. ``uid`` and
+    ``secret`` are the ServiceAccount's uid and the Secret that a static token was made for.
     """
 
     iss: str
@@ -60,6 +61,8 @@ class Claims(msgspec.Struct, frozen=True):
     extra: Extra = ()
     digest: str = ""
     whole: Sealed | None = None
+    uid: str = ""
+    secret: str = ""
 
 
 class Lifetimes(NamedTuple):

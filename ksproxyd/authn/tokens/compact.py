@@ -11,7 +11,7 @@ import binascii
 import json
 from typing import Any, NamedTuple
 
-#: The longest token that is looked at. A request with a larger header is refused before (``ksproxyd.limits.headBytes``).
+#: The longest token that is looked at; ``ksproxyd.limits.headBytes`` is for everything in a request's head.
 MAX_TOKEN = 16384
 
 #: The longest header of a token.

@@ -120,7 +120,7 @@ class JWKSet:
         """
         if not isinstance(document, dict):
             raise UnusableKey("it is no JWK set")
-        listed = document["keys"] if "keys" in document else [document]
+        listed = document.get("keys", [document])
         if not isinstance(listed, list):
             raise UnusableKey("its keys are no list")
         keys = []

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from ksproxyd.authn.rejection import SharedUnavailable
@@ -97,7 +98,7 @@ class SigningKey(PublishedKey):
 class KeyRing:
     """All keys of the gateway's own tokens.
 
-    ``in_thread`` calls a function outside the reactor's thread. Raises :class:`KeyProblem` for keys that cannot be used.
+    ``in_thread`` calls a function outside the reactor's thread. Raises :class:`KeyProblem` for a key that is no good.
     """
 
     log = Logger()
@@ -153,7 +154,9 @@ class KeyRing:
         """
         if self._configured is not None or self._generated is not None:
             return
-        pem = await self._common(store) if store.common else await self._in_thread(_make)
+        # A key that is derived from no secret would keep none.
+        shared = store.common and bool(self.secret)
+        pem = await self._common(store) if shared else await self._in_thread(_make)
         private = serialization.load_pem_private_key(pem, None)
         assert isinstance(private, rsa.RSAPrivateKey)
         self._generated = SigningKey(private, _thumbprint(private.public_key()))
@@ -167,9 +170,7 @@ class KeyRing:
                 return await self.prepare(store)
             except SharedUnavailable as error:
                 self.log.warn("the key that signs id tokens is not known yet: {error}", error=str(error))
-            pause: Deferred[None] = Deferred(lambda _: call.cancel())
-            call = clock.callLater(waits.next(), pause.callback, None)
-            await pause
+            await deferLater(clock, waits.next())
 
     async def _common(self, store: SharedStore) -> bytes:
         """The PEM text of the key that all replicas use."""
@@ -227,7 +228,7 @@ def _configured(settings: Settings) -> SigningKey | None:
     try:
         private = serialization.load_pem_private_key(pem, None)
     except (ValueError, TypeError):
-        raise KeyProblem(f"{where} holds no private key in PEM that is not encrypted (PKCS#1, PKCS#8 or SEC 1)") from None
+        raise KeyProblem(f"{where} holds no private key in PEM (PKCS#1, PKCS#8 or SEC 1, not encrypted)") from None
     except Exception as error:
         # The library has more kinds of errors for keys that it knows of and does not support.
         raise KeyProblem(f"{where} holds a key of a kind that is not supported ({type(error).__name__})") from None
