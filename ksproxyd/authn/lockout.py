@@ -138,11 +138,13 @@ class Lockout:
         keys = _Keys(attempt.subject, attempt.source)
         network, _ = await _all(
             self._store.count(keys.source, self._duration),
-            self._store.add_member(keys.sources, attempt.source, DAY),
+            self._store.add_member(keys.sources, attempt.source, 2 * self._duration),
         )
         locks = []
         if attempt.pair >= self._tries:
-            locks.append(Lock(attempt.source, await self._lock(keys.pair_lock, keys.pair_strikes)))
+            seconds = await self._lock(keys.pair_lock, keys.pair_strikes)
+            await self._store.add_member(keys.sources, attempt.source, seconds + self._duration)
+            locks.append(Lock(attempt.source, seconds))
         if attempt.account >= self._account_tries:
             locks.append(Lock(None, await self._lock(keys.account_lock, keys.account_strikes)))
         if network >= self._source_tries:
@@ -203,4 +205,4 @@ async def _all(*waiting: Deferred[Any]) -> list[Any]:
     try:
         return await gatherResults(waiting, consumeErrors=True)
     except FirstError as first:
-        raise first.subFailure.value from None
+        first.subFailure.raiseException()

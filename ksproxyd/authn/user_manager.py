@@ -353,9 +353,10 @@ class UserManager:
     def _not_swept(self, failure: Failure) -> None:
         if failure.check(CancelledError):
             return
-        if not failure.check(KubeError):
+        error = failure.value
+        if not isinstance(error, KubeError):
             self.log.failure("looking at login records and role bindings failed", failure)
-        elif not failure.value.expired:
+        elif not error.expired:
             self._failed(("sweep", "(all)"), failure)
 
     async def _look_around(self) -> None:

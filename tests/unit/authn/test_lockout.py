@@ -14,14 +14,15 @@ from twisted.internet.task import Clock
 
 from ksproxyd.authn.lockout import ACCOUNT_FACTOR, DAY, SOURCE_FACTOR, Locked, Lockout
 from ksproxyd.authn.rejection import SharedUnavailable
+from ksproxyd.authn.shared.memory import MemoryStore
 
 TRIES, DURATION = 3, 600.0
 
 
 class Bench:
-    def __init__(self) -> None:
+    def __init__(self, memory: bool = False) -> None:
         self.clock = Clock()
-        self.store = Counters(self.clock)
+        self.store: Any = MemoryStore(self.clock, 3600.0) if memory else Counters(self.clock)
         self.lockout = Lockout(self.store, TRIES, DURATION)
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -58,9 +59,9 @@ class Bench:
         return float(found[0].seconds)
 
 
-@pytest.fixture
-def bench() -> Bench:
-    return Bench()
+@pytest.fixture(params=[False, True], ids=["plain", "memory"])
+def bench(request: Any) -> Bench:
+    return Bench(request.param)
 
 
 def test_a_lock_begins_with_the_last_attempt(bench: Bench) -> None:
@@ -160,7 +161,8 @@ def test_off(tries: int, duration: float) -> None:
     assert not bench.store.values
 
 
-def test_the_store_is_away(bench: Bench) -> None:
+def test_the_store_is_away() -> None:
+    bench = Bench()
     bench.store.error = SharedUnavailable("away")
     lockout = bench.lockout
     for call in (lockout.check("user:a", "s"), lockout.reserve("user:a", "s"), lockout.forgive("user:a")):
