@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-#: The classes of tokens, as the claim ``token_type`` names them (spec 02, 2.2). None passes for another (RFC 8725, 3.11).
+#: The classes of tokens, as the claim ``token_type`` names them (spec 02, 2.2). None is another (RFC 8725, 3.11).
 ACCESS, REFRESH, STATIC, ID = "access_token", "refresh_token", "static_token", "id_token"
 
 #: The user of a token whose bearer is known to an identity provider and has no account yet (spec 02, 4.4).

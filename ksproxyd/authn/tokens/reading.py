@@ -45,7 +45,7 @@ _MOST_HEADERS = 64
 
 
 class Trust(NamedTuple):
-    """What tokens are believed. ``issuers`` None is any; ``skew`` is how far ahead an issuer's clock may be, seconds."""
+    """What tokens are believed. ``issuers`` None is any; ``skew`` is how far clocks may be apart, seconds."""
 
     issuer: str
     issuers: frozenset[str] | None
