@@ -1,18 +1,96 @@
-"""Third step: who the request is from.
+"""Third step: who the request is from (spec 02, 1). Afterwards ``exchange.user`` is settled.
 
-Only anonymous requests are known as yet. One that shows credentials is refused rather than served as somebody else:
-a client that believes itself logged in must not act as nobody, on whatever path (spec 01, 3.1).
+What was shown goes no further than it has to: a password never leaves the gateway, a token goes where Kubernetes'
+``Authorization`` does (:mod:`ksproxyd.upstream.plan` decides which backends that are), and every field that names an
+identity is dropped by :mod:`ksproxyd.upstream.headers` whatever was shown.
 """
 
 from __future__ import annotations
 
+from ksproxyd.authn.authenticator import Authenticator
+from ksproxyd.authn.credentials import BadSubprotocol, websocket_token
+from ksproxyd.authn.rejection import credentials_required
+from ksproxyd.chain import Outcome, Step
 from ksproxyd.model.identity import ANONYMOUS
-from ksproxyd.model.status import unauthorized
+from ksproxyd.model.status import bad_request, unauthorized
 from ksproxyd.server.exchange import Exchange
+
+#: Endpoints at which ``Authorization`` is a client's (RFC 6749, 2.3.1) or may be out of date (spec 02, D-17 and D-06):
+#: their handlers read it themselves.
+OWN_CREDENTIALS = frozenset(
+    ["/oauth/token", "/oauth/revoke", "/oauth/introspect", "/oauth/device_authorization", "/oauth/logout"]
+)
+
+
+def authenticate_step(authenticator: Authenticator, anonymous: bool) -> Step:
+    """The step. Without ``anonymous`` a request that shows nothing is a 401, except where people log in."""
+    known = authenticator.known
+
+    def authenticate(exchange: Exchange) -> Outcome:
+        header = exchange.fields.get(b"authorization")
+        if header is None and exchange.upgrade is not None:
+            header = take_subprotocol(exchange)
+        if header is None or not header.strip():
+            nothing_shown(exchange)
+            return None
+        entry = known(header)
+        if entry is not None:
+            exchange.user = entry.identity
+            exchange.claims = entry.claims
+            return None
+        if exchange.info.path.rstrip("/") in OWN_CREDENTIALS:
+            return None
+        if len(exchange.fields.all(b"authorization")) > 1:
+            raise bad_request("the request has more than one Authorization field; send one")
+        return shown(exchange, header)
+
+    def nothing_shown(exchange: Exchange) -> None:
+        certificate = exchange.connection.certificate
+        if certificate is not None:
+            exchange.user = authenticator.by_certificate(certificate)
+        elif anonymous or exchange.info.path.startswith(PUBLIC):
+            exchange.user = ANONYMOUS
+        else:
+            raise credentials_required(authenticator.rules.basic)
+
+    async def shown(exchange: Exchange, header: bytes) -> None:
+        agent = (exchange.fields.get(b"user-agent") or b"").decode("utf-8", "replace")
+        found = await authenticator.by_header(header, exchange.client, agent)
+        exchange.user = found.identity
+        exchange.claims = found.claims
+        if found.password:
+            exchange.fields.remove(b"authorization")
+
+    return authenticate
+
+
+#: Where anonymous requests are always let in: health, and everything that leads to a login.
+PUBLIC = ("/oauth/", "/.well-known/", "/healthz", "/livez", "/readyz", "/version")
+
+
+def take_subprotocol(exchange: Exchange) -> bytes | None:
+    """A token that a WebSocket client offers as a subprotocol becomes its ``Authorization``, which is returned.
+
+    Raises the 400 for one that is offered in a way that cannot be served.
+    """
+    offered = exchange.fields.get(b"sec-websocket-protocol")
+    if offered is None or exchange.upgrade is None or exchange.upgrade.lower() != b"websocket":
+        return None
+    try:
+        found = websocket_token(offered)
+    except BadSubprotocol as error:
+        raise bad_request(str(error)) from None
+    if found is None:
+        return None
+    token, others = found
+    exchange.fields.replace(b"Sec-WebSocket-Protocol", others)
+    header = b"Bearer " + token.encode("ascii")
+    exchange.fields.add(b"Authorization", header)
+    return header
 
 
 def authenticate(exchange: Exchange) -> None:
-    """Set ``exchange.user``. Raises a 401 :class:`~ksproxyd.model.status.StatusError` for credentials nobody knows."""
+    """Until tokens are wired."""
     credentials = exchange.fields.get(b"authorization")
     if credentials is not None and credentials.strip():
         raise unauthorized("The request cannot be authenticated.")
