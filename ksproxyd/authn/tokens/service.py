@@ -1,7 +1,7 @@
 """Tokens of logins: issued, refreshed, verified, revoked (spec 02, 2; RFC 6749, RFC 9700).
 
-A login of a user with a client is a *session*. It has one refresh token, which is good once: who refreshes gets another,
-and who shows one that was used before has stolen it or was stolen from, so that the session ends (RFC 9700, 4.14.2).
+A login of a user with a client is a *session*. It has one refresh token, which is good once: who refreshes gets the
+next, and who shows one that was used has stolen it or was stolen from, so that the session ends (RFC 9700, 4.14.2).
 
 On a member cluster (``accessTokenMaxAge`` 0) nothing is kept: signature and times decide, as with ks-apiserver.
 """
@@ -9,13 +9,13 @@ On a member cluster (``accessTokenMaxAge`` 0) nothing is kept: signature and tim
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from ksproxyd.authn.rejection import EXPIRED, INVALID, REVOKED, Rejected
+from ksproxyd.authn.rejection import EXPIRED, INVALID, REVOKED, Rejected, SharedUnavailable
 from ksproxyd.authn.shared.store import SharedStore
 from ksproxyd.authn.tokens.claims import (
     ACCESS,
@@ -43,6 +43,24 @@ StaticBound = Callable[[Claims, str], bool]
 
 _GONE = "it has been used, revoked or replaced by a newer login; log in again"
 _REUSED = "it was used before, so its login has been ended; log in again"
+
+
+#: A change of a session that comes upon another this often in a row is given up.
+_ATTEMPTS = 20
+
+
+class _Refreshing(NamedTuple):
+    """What :meth:`Tokens.refresh` was asked."""
+
+    claims: Claims
+    client_id: str
+    lifetimes: Lifetimes | None
+    check: Callable[[Claims], str | None]
+    extra: Callable[[str, Extra], Extra] | None
+
+    def extra_for(self, user: str, kept: Extra) -> Extra:
+        """The attributes of the new tokens."""
+        return self.extra(user, kept) if self.extra is not None else kept
 
 
 class Tokens:
@@ -147,38 +165,25 @@ class Tokens:
         claims = self._reader.read(refresh_token, _REFRESH)
         if claims.client_id != client_id and not (self._beside is not None and not claims.client_id):
             raise Rejected(INVALID, "it was issued to another client")
-        now = int(self._clock.seconds())
+        asked = _Refreshing(claims, client_id, lifetimes, check, extra)
         if self.stateless:
-            return await self._refresh_stateless(claims, lifetimes, check, extra, now)
-        found = await self._sessions.find_raw(claims.session)
-        if found is None:
-            return await self._refresh_foreign(claims, client_id, lifetimes, check, extra)
-        session, raw = found
-        if session.user != claims.username or session.client != client_id:
-            raise Rejected(REVOKED, _GONE)
-        if session.refresh != claims.jti:
-            await self._reused(claims, session)
-        if now >= session.ends:
-            await self.end_session(claims.session)
-            raise Rejected(EXPIRED, "the login is too long ago; log in again")
-        user = self._checked(claims, check)
-        if self._beside is not None and not await self._beside.spend(claims):
-            # ks-apiserver has ended it, or somebody else was faster.
-            await self._reused(claims, session)
-        becoming = session.registration and user != PRE_REGISTRATION
-        kept = () if becoming else session.extra
-        after = msgspec.structs.replace(session, user=user, extra=extra(user, kept) if extra else kept)
-        if becoming:
-            after = msgspec.structs.replace(
-                after, registration=False, started=now, ends=now + int(self._session_lifetime), access={}
-            )
-        access, refresh, after = self._pair(claims.session, after, self._which(lifetimes, after.registration), now)
-        if not await self._sessions.change(claims.session, raw, after, refresh.exp):
-            return await self._refresh_again(claims, refresh_token, client_id, lifetimes, check, extra)
-        if becoming:
-            await self._end(user, await self._sessions.enlist(claims.session, after, only=self._only))
-            self._tell()
-        return await self._issue(access, refresh, now)
+            return await self._refresh_stateless(asked)
+        spent = False
+        for _ in range(_ATTEMPTS):
+            found = await self._sessions.find_raw(claims.session)
+            if found is None:
+                return await self._refresh_foreign(asked)
+            await self._check_session(asked, found[0])
+            user = self._checked(asked)
+            if self._beside is not None and not spent:
+                # It is not there if ks-apiserver has ended it, or somebody else was faster.
+                spent = await self._beside.spend(claims)
+                if not spent:
+                    await self._reused(claims, found[0])
+            issued = await self._rotate(asked, user, *found)
+            if issued is not None:
+                return issued
+        raise SharedUnavailable("a session is changed by too many at once")
 
     def id_token(
         self,
@@ -355,13 +360,46 @@ class Tokens:
         left = access.exp - now if access.exp else 0
         return Issued(first, second, left, access.session, access.scopes)
 
-    def _checked(self, claims: Claims, check: Callable[[Claims], str | None]) -> str:
-        user = check(claims)
-        if not user or (is_reserved(user) and user != claims.username):
+    async def _check_session(self, asked: _Refreshing, session: Session) -> None:
+        """Whether the session may be refreshed with this token. Raises :class:`Rejected`."""
+        claims = asked.claims
+        if session.user != claims.username or session.client != asked.client_id:
+            raise Rejected(REVOKED, _GONE)
+        if session.refresh != claims.jti:
+            await self._reused(claims, session)
+        if self._clock.seconds() >= session.ends:
+            await self.end_session(claims.session)
+            raise Rejected(EXPIRED, "the login is too long ago; log in again")
+
+    def _checked(self, asked: _Refreshing) -> str:
+        """The user to issue for. Raises :class:`Rejected` if there is none."""
+        before = asked.claims.username
+        user = asked.check(asked.claims)
+        if not user or (is_reserved(user) and user != before):
             raise Rejected(INVALID, "its user does not exist any more or may not log in")
-        if user != claims.username and claims.username != PRE_REGISTRATION:
+        if user != before and before != PRE_REGISTRATION:
             raise ValueError("a session does not change hands")
         return user
+
+    async def _rotate(self, asked: _Refreshing, user: str, session: Session, raw: bytes) -> Issued | None:
+        """Give the session its next tokens; None if it has changed meanwhile."""
+        claims, now = asked.claims, int(self._clock.seconds())
+        becoming = session.registration and user != PRE_REGISTRATION
+        after = msgspec.structs.replace(
+            session, user=user, extra=asked.extra_for(user, () if becoming else session.extra)
+        )
+        if becoming:
+            ends = now + int(self._session_lifetime)
+            after = msgspec.structs.replace(after, registration=False, started=now, ends=ends, access={})
+        access, refresh, after = self._pair(
+            claims.session, after, self._which(asked.lifetimes, after.registration), now
+        )
+        if not await self._sessions.change(claims.session, raw, after, refresh.exp):
+            return None
+        if becoming:
+            await self._end(user, await self._sessions.enlist(claims.session, after, only=self._only))
+            self._tell()
+        return await self._issue(access, refresh, now)
 
     async def _reused(self, claims: Claims, session: Session) -> None:
         self.log.warn(
@@ -372,70 +410,35 @@ class Tokens:
         await self.end_session(claims.session)
         raise Rejected(REVOKED, _REUSED)
 
-    async def _refresh_again(
-        self,
-        claims: Claims,
-        refresh_token: str,
-        client_id: str,
-        lifetimes: Lifetimes | None,
-        check: Callable[[Claims], str | None],
-        extra: Callable[[str, Extra], Extra] | None,
-    ) -> Issued:
-        """The session has changed meanwhile. If the token was used, it was used twice; if not, this may go on."""
-        if self._beside is None:
-            for _ in range(3):
-                session = await self._sessions.find(claims.session)
-                if session is None or session.refresh != claims.jti:
-                    break
-                return await self.refresh(refresh_token, client_id, lifetimes=lifetimes, check=check, extra=extra)
-        session = await self._sessions.find(claims.session)
-        if session is not None:
-            await self._reused(claims, session)
-        raise Rejected(REVOKED, _GONE)
-
-    async def _refresh_foreign(
-        self,
-        claims: Claims,
-        client_id: str,
-        lifetimes: Lifetimes | None,
-        check: Callable[[Claims], str | None],
-        extra: Callable[[str, Extra], Extra] | None,
-    ) -> Issued:
+    async def _refresh_foreign(self, asked: _Refreshing) -> Issued:
         """A refresh token without a session: one of ks-apiserver's, where we run beside it, or one that has ended."""
+        claims = asked.claims
         if self._beside is None or claims.session:
             raise Rejected(REVOKED, _GONE)
         if claims.iat + self._session_lifetime <= self._clock.seconds():
             raise Rejected(EXPIRED, "the login is too long ago; log in again")
-        user = self._checked(claims, check)
-        if claims.username == PRE_REGISTRATION and user == PRE_REGISTRATION:
+        user = self._checked(asked)
+        if user == PRE_REGISTRATION:
             raise Rejected(INVALID, "its user has not been created")
         if not await self._beside.spend(claims):
             raise Rejected(REVOKED, _GONE)
-        kept = claims.extra if user == claims.username else ()
         return await self.open_session(
             user,
-            client_id,
+            asked.client_id,
             scopes=claims.scopes,
-            extra=extra(user, kept) if extra else kept,
-            lifetimes=lifetimes,
+            extra=asked.extra_for(user, claims.extra if user == claims.username else ()),
+            lifetimes=asked.lifetimes,
             auth_time=claims.auth_time or claims.iat,
         )
 
-    async def _refresh_stateless(
-        self,
-        claims: Claims,
-        lifetimes: Lifetimes | None,
-        check: Callable[[Claims], str | None],
-        extra: Callable[[str, Extra], Extra] | None,
-        now: int,
-    ) -> Issued:
+    async def _refresh_stateless(self, asked: _Refreshing) -> Issued:
         """Where nothing is kept, a refresh token is good until its end, and the login's time is in it."""
+        claims, now = asked.claims, int(self._clock.seconds())
         started = claims.auth_time or claims.iat
         ends = started + int(self._session_lifetime)
         if now >= ends:
             raise Rejected(EXPIRED, "the login is too long ago; log in again")
-        user = self._checked(claims, check)
-        kept = claims.extra if user == claims.username else ()
+        user = self._checked(asked)
         session = Session(
             user=user,
             client=claims.client_id,
@@ -443,9 +446,11 @@ class Tokens:
             ends=ends,
             auth_time=started,
             scopes=claims.scopes,
-            extra=extra(user, kept) if extra else kept,
+            extra=asked.extra_for(user, claims.extra if user == claims.username else ()),
         )
-        access, refresh, _ = self._pair(claims.session or random_name(), session, self._which(lifetimes, False), now)
+        access, refresh, _ = self._pair(
+            claims.session or random_name(), session, self._which(asked.lifetimes, user == PRE_REGISTRATION), now
+        )
         return await self._issue(access, refresh, now)
 
     async def _end(self, user: str, sids: list[str]) -> None:

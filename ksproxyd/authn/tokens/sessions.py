@@ -31,8 +31,8 @@ _ATTEMPTS = 20
 class Session(msgspec.Struct, frozen=True, omit_defaults=True):
     """One login of a user with a client. Times are seconds since 1970.
 
-    ``refresh`` is the ``jti`` of the refresh token that is good; ``access`` are those of the access tokens, each with its
-    end (0: none). ``ends`` is when the session is over, however active it is.
+    ``refresh`` is the ``jti`` of the refresh token that is good; ``access`` are those of the access tokens, each with
+    its end (0: none). ``ends`` is when the session is over, however active it is.
     """
 
     user: str
