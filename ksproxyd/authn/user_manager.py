@@ -75,7 +75,8 @@ class ManagerRules(NamedTuple):
 class UserManager:
     """``random()`` gives numbers from 0 up to 1. ``users`` may be filled before or after :meth:`start`.
 
-    ``ended(user)`` is awaited before a user is let go: it ends their sessions.
+    ``ended(user)`` is awaited before a user is let go: it ends their sessions. ``changed()`` is called when
+    :attr:`leading` may have changed.
     """
 
     log = Logger()
@@ -92,6 +93,7 @@ class UserManager:
         rules: ManagerRules,
         *,
         ended: Callable[[str], Coroutine[Any, Any, object]] | None = None,
+        changed: Callable[[], object] = lambda: None,
     ) -> None:
         #: Changes of User objects that were written.
         self.writes = 0
@@ -103,6 +105,7 @@ class UserManager:
         self._passwords = passwords
         self._rules = rules
         self._end_sessions = ended
+        self._tell = changed
         self._rival = Rival(clock, client) if mode == "auto" else None
         self._queue: WorkQueue[_Key] = WorkQueue(clock, random, self._handle, self._failed)
         #: What is in no hurry waits here, so that nothing else waits behind it.
@@ -198,6 +201,7 @@ class UserManager:
         elif self._sweep_timer is not None:
             self._sweep_timer.cancel()
             self._sweep_timer = None
+        self._tell()
 
     async def _handle_slowly(self, key: _Key) -> None:
         await pause(self._clock, 1.0 / RATE)
