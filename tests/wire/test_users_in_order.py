@@ -9,16 +9,14 @@ import bcrypt
 import pytest
 from twisted.internet.defer import Deferred
 
+from ksproxyd.authn.accounts import Accounts
 from ksproxyd.authn.directory import Directory
-from ksproxyd.authn.lockout import Lockout
-from ksproxyd.authn.login import Attempt, Login, LoginRefused
-from ksproxyd.authn.managing.login_history import Retention
+from ksproxyd.authn.login import Attempt, LoginRefused
 from ksproxyd.authn.managing.user_order import CHANGED, FINALIZER
-from ksproxyd.authn.passwords import Passwords, password_pool
-from ksproxyd.authn.records import LoginRecords
 from ksproxyd.authn.shared.memory import MemoryStore
-from ksproxyd.authn.user_manager import FIRST_SWEEP, ManagerRules, UserManager
+from ksproxyd.authn.user_manager import FIRST_SWEEP
 from ksproxyd.model.status import StatusError
+from ksproxyd.settings import load_text
 from ksproxyd.state.election import Alone
 from ksproxyd.state.kinds import GROUP_BINDINGS, USERS
 from ksproxyd.testing import MemoryGateway
@@ -37,6 +35,13 @@ ksproxyd:
   extensions: {openapi: false, manageStatus: false}
   iam: {manageUsers: false}
 """
+PARTS = """
+authentication:
+  authenticateRateLimiterMaxTries: 3
+  authenticateRateLimiterDuration: 10m
+  loginHistoryRetentionPeriod: 1h
+  loginHistoryMaximumEntries: 4
+"""
 
 
 class World:
@@ -47,29 +52,13 @@ class World:
         client, state = inner.kube_client, inner.state
         assert client is not None and state is not None
         self.directory = Directory(state.store(USERS), state.store(GROUP_BINDINGS))
-        self.passwords = Passwords(reactor, password_pool(reactor, 2), 2, 100, cost=4)
         self.store = MemoryStore(reactor, 3600.0)
-        self.manager = UserManager(
-            reactor,
-            lambda: 0.0,
-            client,
-            state.store(USERS),
-            "auto",
-            Alone(),
-            self.passwords,
-            ManagerRules(TRIES, DURATION, Retention(3600.0, 4)),
+        loaded = load_text(PARTS, "settings", {})
+        self.accounts = Accounts(
+            reactor, lambda: 0.0, loaded.settings, client, state.store(USERS), self.directory, self.store, Alone()
         )
-        self.records = LoginRecords(reactor, client, lambda: 0.0, written=self.manager.recorded)
-        self.login = Login(
-            reactor,
-            self.directory,
-            self.passwords,
-            Lockout(self.store, TRIES, DURATION),
-            self.records,
-            duration=DURATION,
-            locked=self.manager.locked,
-        )
-        self.manager.start()
+        self.login = self.accounts.login
+        self.accounts.start()
         self.gateway.wait(1.0)
 
     def attempt(self, username: str, password: str = PASSWORD, attempt: Attempt = HERE) -> str:
@@ -101,10 +90,8 @@ class World:
         return found
 
     def close(self) -> None:
-        self.login.stop()
+        self.gateway.run(self.accounts.stop())
         self.directory.stop()
-        for ending in (self.records.stop(), self.manager.stop(), self.passwords.close()):
-            self.gateway.run(ending)
         closed = self.store.close()
         assert closed is None or closed.called
         self.gateway.close()
