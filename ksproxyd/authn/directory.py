@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
+from msgspec.structs import replace
 from twisted.logger import Logger
 
-from ksproxyd.authn.user_record import UserRecord, read_user, texts
+from ksproxyd.authn.user_record import UserRecord, groups_of, read_user, texts
 from ksproxyd.state.store import Key, Object, Store, key_of
 from ksproxyd.state.validation import text
 
@@ -119,9 +120,13 @@ class Directory:
                 self._bound.setdefault(user, {})[key_of(new)] = group[0]
                 affected[user] = None
         for user in affected:
-            obj = self._users.get(("", user))
-            if obj is not None:
-                self._put(user, read_user(obj, self._groups(user)))
+            obj, record = self._users.get(("", user)), self._records.get(user)
+            if obj is not None and record is not None:
+                # Nothing else of it: a binding may have thousands of users.
+                groups = groups_of(obj, self._groups(user))
+                if groups != record.groups:
+                    self._records[user] = replace(record, groups=groups)
+                    self._notify(user)
 
     def _groups(self, name: str) -> tuple[str, ...]:
         return tuple(self._bound.get(name, {}).values())
@@ -135,8 +140,10 @@ class Directory:
             if old is None or _keys(old) != _keys(record):
                 self._note(record)
         # An object also changes in what no record holds, such as the time of the last login.
-        if old == record:
-            return
+        if old != record:
+            self._notify(name)
+
+    def _notify(self, name: str) -> None:
         for callback in tuple(self._subscribers):
             try:
                 callback(name)

@@ -62,7 +62,7 @@ def read_user(obj: dict[str, Any], bound: tuple[str, ...] = ()) -> UserRecord | 
         email=text(obj, "spec", "email"),
         lang=text(obj, "spec", "lang"),
         display_name=text(obj, "spec", "displayName"),
-        groups=tuple(sorted({*texts(field(obj, "spec", "groups")), *bound})),
+        groups=groups_of(obj, bound),
         state=state,
         password_hash=text(obj, "spec", "password"),
         uninitialized=text(annotations, UNINITIALIZED),
@@ -71,6 +71,11 @@ def read_user(obj: dict[str, Any], bound: tuple[str, ...] = ()) -> UserRecord | 
         created=text(obj, "metadata", "creationTimestamp"),
         lock=read_lock(obj) if state == LIMITED else LockNote(),
     )
+
+
+def groups_of(obj: dict[str, Any], bound: tuple[str, ...]) -> tuple[str, ...]:
+    """The groups of a User object's record; ``bound`` are those of GroupBindings."""
+    return tuple(sorted({*texts(field(obj, "spec", "groups")), *bound}))
 
 
 def _links(annotations: dict[Any, Any]) -> tuple[tuple[str, str], ...]:
