@@ -17,6 +17,7 @@ import binascii
 import hashlib
 import hmac
 import re
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -82,6 +83,11 @@ class OAuthClient(msgspec.Struct, frozen=True):
         return accepted(asked, self.redirect_uris, any_loopback_port=self.public)
 
 
+#: The client that ``ksproxyd credential`` is, for which nothing needs to be installed. It has no address that it could
+#: be answered at, so that the device flow is all it can use. A Secret with a client of this name takes its place.
+COMMAND_LINE = OAuthClient("ksproxyd-cli", grant_method="prompt", scopes=("openid", "email", "profile"), public=True)
+
+
 async def has_secret(client: OAuthClient, shown: str, passwords: Passwords) -> bool:
     """Whether ``shown`` is the secret of ``client``; never for one that has none.
 
@@ -99,15 +105,21 @@ async def has_secret(client: OAuthClient, shown: str, passwords: Passwords) -> b
 
 
 class Clients:
-    """The clients by name. ``default_secret``: whether :data:`WELL_KNOWN_SECRET` may be the secret of one."""
+    """The clients by name. ``default_secret``: whether :data:`WELL_KNOWN_SECRET` may be the secret of one.
+
+    ``built_in`` are there without a Secret.
+    """
 
     log = Logger()
 
-    def __init__(self, configs: Store, *, default_secret: bool = True) -> None:
+    def __init__(
+        self, configs: Store, *, default_secret: bool = True, built_in: Iterable[OAuthClient] = (COMMAND_LINE,)
+    ) -> None:
         self._default_secret = default_secret
         self._read: dict[Key, OAuthClient] = {}
         self._objects: dict[Key, Object] = {}
         self._by_name: dict[str, list[Key]] = {}
+        self._built_in = {client.name: client for client in built_in}
         #: What is wrong with Secrets that describe no usable client, by namespace and name.
         self.problems: dict[Key, str] = {}
         self._warned = False
@@ -120,11 +132,11 @@ class Clients:
     def find(self, client_id: str) -> OAuthClient | None:
         """The client of that name."""
         keys = self._by_name.get(client_id)
-        return self._read[keys[0]] if keys else None
+        return self._read[keys[0]] if keys else self._built_in.get(client_id)
 
     def names(self) -> list[str]:
         """The names of all, sorted."""
-        return sorted(self._by_name)
+        return sorted({*self._by_name, *self._built_in})
 
     def _changed(self, old: Object | None, new: Object | None) -> None:
         if old is not None:

@@ -1,0 +1,67 @@
+"""POST ``/oauth/token`` (RFC 6749, 3.2; spec 02, 3.7)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ksproxyd.authn.login import Attempt
+from ksproxyd.kapis.bodies import NO_STORE
+from ksproxyd.kapis.oauth.client_auth import ClientAuthentication, Form
+from ksproxyd.kapis.oauth.errors import OAuthError, for_programs, invalid_request
+from ksproxyd.kapis.oauth.grants import DEVICE_CODE, Granted, Grants
+from ksproxyd.kapis.router import Handler
+from ksproxyd.model.message import Response
+from ksproxyd.server.exchange import Exchange
+
+#: What the discovery document names. The password grant is there for who knows of it (spec 02, 3.2).
+ADVERTISED = ("authorization_code", "refresh_token", DEVICE_CODE)
+
+
+class TokenEndpoint:
+    """Finds out which client asks and what for, and hands out what :class:`Grants` gives."""
+
+    def __init__(self, authentication: ClientAuthentication, grants: Grants) -> None:
+        self._authentication = authentication
+        self._grants = grants
+        self.post: Handler = for_programs(self._post)
+
+    async def _post(self, exchange: Exchange) -> Response:
+        form = await self._authentication.read(exchange)
+        return Response.json(200, _answer(await self._granted(exchange, form)), NO_STORE)
+
+    async def _granted(self, exchange: Exchange, form: Form) -> Granted:
+        kind = form.get("grant_type")
+        if kind == "password":
+            return await self._grants.password(form, attempt(exchange))
+        if kind == "refresh_token":
+            return await self._grants.refresh(form)
+        if kind in ("authorization_code", "code"):
+            return await self._grants.code(form)
+        if kind == DEVICE_CODE:
+            return await self._grants.device(form)
+        if not kind:
+            raise invalid_request("The parameter grant_type is missing.")
+        raise OAuthError(400, "unsupported_grant_type", "The provided grant_type is not supported.")
+
+
+def attempt(exchange: Exchange) -> Attempt:
+    """Where a login comes from."""
+    agent = exchange.fields.get(b"user-agent") or b""
+    return Attempt(exchange.client, agent.decode("utf-8", "replace"))
+
+
+def _answer(granted: Granted) -> dict[str, Any]:
+    """RFC 6749, 5.1; OpenID Connect Core, 3.1.3.3. What does not apply is left out."""
+    issued = granted.issued
+    answer: dict[str, Any] = {
+        "access_token": issued.access_token,
+        "token_type": "Bearer",
+        "refresh_token": issued.refresh_token,
+    }
+    if granted.id_token:
+        answer["id_token"] = granted.id_token
+    if issued.expires_in:
+        answer["expires_in"] = issued.expires_in
+    if granted.scope:
+        answer["scope"] = granted.scope
+    return answer
