@@ -142,11 +142,11 @@ class Pages:
         *,
         status: int = 200,
         headers: Iterable[tuple[bytes, bytes]] = (),
-        more: Html = Html(""),
+        more: str = "",
     ) -> Response:
-        """A page that only says something."""
+        """A page that only says something; ``more`` is HTML."""
         role = "alert" if status >= 400 else "status"
-        body = self.body("message", text=text, role=role, more=more)
+        body = self.body("message", text=text, role=role, more=Html(more))
         return self.page(exchange, words, title, body, status=status, headers=headers)
 
     def failure(
@@ -162,9 +162,9 @@ class Pages:
     ) -> Response:
         """An error page: ``title`` and ``text`` are keys of words. It names the request, for the log to be searched."""
         words = words or self.language(exchange)
-        more = Html('<p class="aside">') + escaped(words("request_id", id=exchange.id)) + Html("</p>")
+        more = f'<p class="aside">{escaped(words("request_id", id=exchange.id))}</p>'
         said = words(text, detail=detail)
-        return self.message(exchange, words, words(title), said, status=status, headers=headers, more=Html(more))
+        return self.message(exchange, words, words(title), said, status=status, headers=headers, more=more)
 
     def error_text(self, words: Language, key: str, **values: object) -> Html:
         """A message that a reader hears at once, above the form whose fields refer to it."""

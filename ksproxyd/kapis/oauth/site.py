@@ -53,7 +53,8 @@ def _path_of(url: str) -> str:
 
 
 def _with_query(address: str, query: dict[str, str]) -> bytes:
-    pairs = b"&".join(b"%b=%b" % (name.encode(), quote(value.encode(), UNRESERVED)) for name, value in query.items() if value)
+    given = [(name.encode(), quote(value.encode(), UNRESERVED)) for name, value in query.items() if value]
+    pairs = b"&".join(name + b"=" + value for name, value in given)
     base = address.encode("ascii", "ignore")
     if not pairs:
         return base
