@@ -101,6 +101,11 @@ class PasswordProvider(Provider, Protocol):
 class BrowserProvider(Provider, Protocol):
     """A provider that people sign in to on its own page."""
 
+    @property
+    def redirect_uri(self) -> str:
+        """Where browsers come back to."""
+        ...
+
     async def begin(self, flow: Flow) -> str:
         """The address that the browser is sent to. Raises :class:`ProviderError`."""
         ...
