@@ -6,6 +6,7 @@ Start: where the cluster is → what it says of itself → the watch loops → t
 from __future__ import annotations
 
 import random
+import secrets
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -19,9 +20,10 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from ksproxyd import __version__
+from ksproxyd.authn.tokens.keys import KeyProblem
 from ksproxyd.chain import Chain, Outcome, Step
 from ksproxyd.chain.audit import AuditSink, audit_step
-from ksproxyd.chain.authenticate import authenticate
+from ksproxyd.chain.authenticate import authenticate_step
 from ksproxyd.chain.authorize import Authorizer, always_allow, always_deny, authorize_step
 from ksproxyd.chain.cors import Cors
 from ksproxyd.chain.dispatch import dispatch_step
@@ -30,6 +32,7 @@ from ksproxyd.chain.synced import synced_step
 from ksproxyd.kube.access import ClusterAccess, load_access
 from ksproxyd.kube.client import KubeClient
 from ksproxyd.kube.errors import KubeError
+from ksproxyd.logins import Logins
 from ksproxyd.observe.access import AccessLog
 from ksproxyd.observe.build import BuildInfo
 from ksproxyd.observe.guards import GuardMetrics
@@ -123,6 +126,7 @@ class Gateway:
         self.extensions: Extensions | None = None
         self.members: MemberClusters | None = None
         self.openapi: OpenAPI | None = None
+        self.logins: Logins | None = None
         self._writer: StatusWriter | None = None
         #: Told of every request that is let through; without any, the chain has no such step.
         self.audit_sinks: tuple[AuditSink, ...] = ()
@@ -165,6 +169,7 @@ class Gateway:
             self._reactor,
         )
         ours = self.settings.ksproxyd
+        self.logins = self._make_logins(client, alone=access is not None)
         workshop = Workshop(
             self.proxy,
             self.pools,
@@ -202,6 +207,7 @@ class Gateway:
             self.metrics.steps.observe,
         )
         self._handle = chain.handle
+        self.logins.start()
         self._syncing = self.state.start()
         self._syncing.addCallbacks(self._synced, self._not_synced)
         self._expose()
@@ -210,15 +216,35 @@ class Gateway:
         self.notifier.ready(self._describe())
         self.notifier.start_watchdog()
 
+    def _leadership(self, client: KubeClient, what: str, alone: bool) -> Leadership:
+        """Which of the replicas does ``what``; not ``alone``: one among several."""
+        if alone:
+            return Alone()
+        return LeaseElection(
+            self._reactor, time.time, client, NAMESPACE, f"ksproxyd-{what}", uuid.uuid4().hex, self._random
+        )
+
+    def _make_logins(self, client: KubeClient, alone: bool) -> Logins:
+        assert self.state is not None
+        try:
+            return Logins(
+                self._reactor,
+                self.settings,
+                self.state,
+                client,
+                self._random,
+                self._in_thread,
+                self._leadership(client, "user-manager", alone),
+                lambda: secrets.token_hex(3),
+            )
+        except KeyProblem as error:
+            raise StartError(str(error)) from error
+
     def _status_writer(self, client: KubeClient, alone: bool) -> StatusWriter:
-        """Keeps the statuses of extension objects true, where nothing else does. Not ``alone``: one among replicas."""
+        """Keeps the statuses of extension objects true, where nothing else does."""
         assert self.state is not None
         ours = self.settings.ksproxyd.extensions
-        leadership: Leadership = Alone()
-        if not alone:
-            leadership = LeaseElection(
-                self._reactor, time.time, client, NAMESPACE, "ksproxyd-status-writer", uuid.uuid4().hex, self._random
-            )
+        leadership = self._leadership(client, "status-writer", alone)
         return StatusWriter(
             self._reactor,
             time.time,
@@ -258,11 +284,12 @@ class Gateway:
 
     def steps(self, authorizer: Authorizer) -> list[tuple[str, Step]]:
         """The chain, outermost first."""
-        assert self.state is not None and self.members is not None
+        assert self.state is not None and self.members is not None and self.logins is not None
+        anonymous = self.settings.ksproxyd.credentials.anonymous
         return [
             ("cors", self._cross_origin),
             ("request_info", request_info_step(self.settings.multicluster.cluster_role == "member")),
-            ("authenticate", authenticate),
+            ("authenticate", authenticate_step(self.logins.authenticator, anonymous)),
             ("dispatch", dispatch_step(self.members)),
             ("authorize", authorize_step(authorizer)),
             *([("audit", audit_step(self.audit_sinks))] if self.audit_sinks else []),
@@ -467,6 +494,8 @@ class Gateway:
         await self._drain()
         if self._writer is not None:
             await self._writer.stop()
+        if self.logins is not None:
+            await self.logins.stop()
         if self._unsubscribe is not None:
             self._unsubscribe()
         if self.openapi is not None:

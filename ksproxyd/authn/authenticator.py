@@ -94,6 +94,7 @@ class Authenticator:
         self.remembered = Remembered(most)
         self._waiting: dict[bytes, list[Deferred[Entry]]] = {}
         self._asking: set[Deferred[Any]] = set()
+        self._round = 0
         self._unsubscribe = directory.subscribe(self.remembered.drop_user)
 
     def stop(self) -> None:
@@ -102,13 +103,17 @@ class Authenticator:
         for asking in tuple(self._asking):
             asking.cancel()
 
+    def doubt(self) -> None:
+        """Something was revoked here: have the store asked again before any token is believed."""
+        self._round += 1
+
     def known(self, header: bytes) -> Entry | None:
         """The entry of a token that was verified before and need not be looked at again now."""
         entry = self.remembered.get(header)
         if entry is None:
             return None
         now = self._clock.seconds()
-        if now >= entry.until:
+        if now >= entry.until or entry.round != self._round:
             return None
         if now >= entry.refresh and not entry.confirming:
             self._confirm_ahead(header, entry)
@@ -197,6 +202,7 @@ class Authenticator:
 
     def _believe(self, entry: Entry) -> None:
         believed = self.rules.believed_for
+        entry.round = self._round
         if believed is None or entry.claims.token_type == STATIC:
             entry.until, entry.refresh = entry.expires, NEVER
         else:

@@ -18,7 +18,7 @@ NEVER = float("inf")
 class Entry:
     """A verified bearer token. ``until`` is when it must be looked at again, in the clock's seconds."""
 
-    __slots__ = ("claims", "confirming", "expires", "identity", "refresh", "until")
+    __slots__ = ("claims", "confirming", "expires", "identity", "refresh", "round", "until")
 
     def __init__(self, identity: Identity, claims: Claims, expires: float, until: float, refresh: float) -> None:
         self.identity = identity
@@ -30,6 +30,8 @@ class Entry:
         self.refresh = refresh
         #: The store is being asked.
         self.confirming = False
+        #: The round of doubts in which it was confirmed; see :meth:`~.authenticator.Authenticator.doubt`.
+        self.round = 0
 
 
 class Remembered:
@@ -67,13 +69,3 @@ class Remembered:
         """Forget what a user has shown: they may be another now, or nobody."""
         for header in tuple(self._by_user.get(name, ())):
             self.drop(header)
-
-    def doubt_user(self, name: str) -> None:
-        """Have the store asked again before anything that this user has shown is believed."""
-        for header in self._by_user.get(name, ()):
-            self._entries[header].until = 0.0
-
-    def doubt_all(self) -> None:
-        """The same for everybody."""
-        for entry in self._entries.values():
-            entry.until = 0.0

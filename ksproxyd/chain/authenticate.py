@@ -12,7 +12,7 @@ from ksproxyd.authn.credentials import BadSubprotocol, websocket_token
 from ksproxyd.authn.rejection import credentials_required
 from ksproxyd.chain import Outcome, Step
 from ksproxyd.model.identity import ANONYMOUS
-from ksproxyd.model.status import bad_request, unauthorized
+from ksproxyd.model.status import bad_request
 from ksproxyd.server.exchange import Exchange
 
 #: Endpoints at which ``Authorization`` is a client's (RFC 6749, 2.3.1) or may be out of date (spec 02, D-17 and D-06):
@@ -87,11 +87,3 @@ def take_subprotocol(exchange: Exchange) -> bytes | None:
     header = b"Bearer " + token.encode("ascii")
     exchange.fields.add(b"Authorization", header)
     return header
-
-
-def authenticate(exchange: Exchange) -> None:
-    """Until tokens are wired."""
-    credentials = exchange.fields.get(b"authorization")
-    if credentials is not None and credentials.strip():
-        raise unauthorized("The request cannot be authenticated.")
-    exchange.user = ANONYMOUS

@@ -16,6 +16,7 @@ _SPELLINGS = {
     "client_ca_file": "clientCAFile",
     "disable_ssl": "disableSSL",
     "require_pkce": "requirePKCE",
+    "sign_in_url": "signInURL",
 }
 
 #: The section that is ksproxyd's own: its keys are exact, everything in it can be set from the environment.

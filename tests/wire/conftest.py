@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
 import ksproxyd.gateway
-from ksproxyd.chain.authenticate import authenticate
+from ksproxyd.chain import Outcome, Step
+from ksproxyd.chain.authenticate import authenticate_step
 from ksproxyd.model.identity import Identity
 from ksproxyd.server.exchange import Exchange
 
@@ -20,13 +22,18 @@ ALICE = Identity("alice", ("system:authenticated",))
 def alice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever shows the bearer token ``T`` is alice; everybody else is who the gateway itself thinks they are."""
 
-    def step(exchange: Exchange) -> None:
-        if exchange.fields.get(b"authorization") == b"Bearer T":
-            exchange.user = ALICE
-        else:
-            authenticate(exchange)
+    def with_alice(*arguments: Any) -> Step:
+        authenticate = authenticate_step(*arguments)
 
-    monkeypatch.setattr(ksproxyd.gateway, "authenticate", step)
+        def step(exchange: Exchange) -> Outcome:
+            if exchange.fields.get(b"authorization") == b"Bearer T":
+                exchange.user = ALICE
+                return None
+            return authenticate(exchange)
+
+        return step
+
+    monkeypatch.setattr(ksproxyd.gateway, "authenticate_step", with_alice)
 
 
 @pytest.fixture

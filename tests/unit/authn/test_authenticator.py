@@ -238,6 +238,16 @@ def test_whoever_asks_meanwhile_waits_for_the_same_answer() -> None:
     assert site.tokens.asked == ["verify good"]
 
 
+def test_what_was_revoked_here_ends_at_once() -> None:
+    site = Site(believed_for=None)
+    site.ask()
+    site.authenticator.doubt()
+    assert site.authenticator.known(HEADER) is None
+    assert site.ask().identity.name == "alice"
+    assert site.authenticator.known(HEADER) is not None
+    assert site.tokens.asked == ["verify good", "still_good"]
+
+
 def test_service_accounts_have_no_groups_and_end_with_their_object() -> None:
     site = Site()
     name = "kubesphere:serviceaccount:demo:robot"
@@ -295,8 +305,6 @@ def test_what_is_remembered_is_bounded() -> None:
         remembered.put(b"%d" % number, entry)
     assert len(remembered) == 3
     assert remembered.get(b"1") is None and remembered.get(b"4") is entry
-    remembered.doubt_user("alice")
-    assert entry.until == 0.0
     remembered.drop_user("alice")
     remembered.drop_user("alice")
     assert len(remembered) == 0

@@ -1,0 +1,211 @@
+"""Joins what has to do with logins: users, passwords, tokens, what gateways share, and the endpoints on top of them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ksproxyd.authn.authenticator import Authenticator, Rules
+from ksproxyd.authn.clients import Clients
+from ksproxyd.authn.directory import Directory
+from ksproxyd.authn.lockout import Lockout
+from ksproxyd.authn.login import Login
+from ksproxyd.authn.managing.login_history import Retention
+from ksproxyd.authn.managing.service_accounts import ACCOUNT, TOKEN, ServiceAccountTokens
+from ksproxyd.authn.passwords import Passwords, password_pool
+from ksproxyd.authn.records import LoginRecords
+from ksproxyd.authn.shared import shared_store
+from ksproxyd.authn.tokens.claims import Claims, service_account_of
+from ksproxyd.authn.tokens.keys import KeyRing
+from ksproxyd.authn.tokens.service import Tokens
+from ksproxyd.authn.user_manager import ManagerRules, UserManager
+from ksproxyd.kube.client import KubeClient
+from ksproxyd.settings import Settings
+from ksproxyd.state.election import Leadership
+from ksproxyd.state.kinds import GROUP_BINDINGS, LOGIN_CONFIGS, SERVICE_ACCOUNT_TOKENS, SERVICE_ACCOUNTS, USERS
+from ksproxyd.state.state import State
+from ksproxyd.state.store import Object
+from ksproxyd.state.validation import field, text
+
+
+class Logins:
+    """Everything behind the question who is asking. ``random()`` gives numbers from 0 up to 1, ``in_thread`` runs a
+    function in a thread, ``suffix()`` gives a few random characters for a name.
+
+    :meth:`start` when the state is being followed, :meth:`stop` at the end. Raises
+    :class:`~ksproxyd.authn.tokens.keys.KeyProblem` for keys that cannot be used.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        state: State,
+        client: KubeClient,
+        random: Callable[[], float],
+        in_thread: Callable[..., Deferred[Any]],
+        leadership: Leadership,
+        suffix: Callable[[], str],
+    ) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        given, ours = settings.authentication, settings.ksproxyd
+        tries, duration = given.authenticate_rate_limiter_max_tries, given.authenticate_rate_limiter_duration
+        self.store = shared_store(reactor, settings)
+        self.keys = KeyRing(settings, in_thread)
+        self.static_tokens = StaticTokens(state)
+        self.tokens = Tokens(reactor, settings, self.store, self.keys, self.static_tokens.holds)
+        self.directory = Directory(state.store(USERS), state.store(GROUP_BINDINGS))
+        threads = ours.credentials.password_threads
+        self.passwords = Passwords(
+            reactor, password_pool(reactor, threads), threads, ours.credentials.password_queue
+        )
+        self.lockout = Lockout(self.store, tries, duration)
+        history = Retention(given.login_history_retention_period, given.login_history_maximum_entries)
+        self.manager = UserManager(
+            reactor,
+            random,
+            client,
+            state.store(USERS),
+            "auto" if ours.iam.manage_users == "auto" else bool(ours.iam.manage_users),
+            leadership,
+            self.passwords,
+            ManagerRules(tries, duration, history),
+            ended=self.end_user,
+            changed=self._leading_changed,
+        )
+        self.service_account_tokens = ServiceAccountTokens(
+            reactor,
+            random,
+            client,
+            state.store(SERVICE_ACCOUNTS),
+            state.store(SERVICE_ACCOUNT_TOKENS),
+            lambda: self.manager.leading,
+            self.tokens.static_token,
+            suffix,
+        )
+        self.records = LoginRecords(reactor, client, random, written=self.manager.recorded)
+        self.clients = Clients(state.store(LOGIN_CONFIGS), default_secret=ours.compat.default_client_secret)
+        self.login = Login(
+            reactor,
+            self.directory,
+            self.passwords,
+            self.lockout,
+            self.records,
+            duration=duration,
+            locked=self.manager.locked,
+        )
+        self.authenticator = Authenticator(
+            reactor,
+            Rules(
+                basic=ours.credentials.basic,
+                groups=ours.credentials.groups,
+                users=settings.multicluster.cluster_role != "member",
+                believed_for=ours.credentials.believed_for if self.store.common else None,
+            ),
+            self.tokens,
+            self.login,
+            self.directory,
+            self.static_tokens.has_account,
+            ours.credentials.remembered_tokens,
+        )
+        self.tokens.on_revoked(self.authenticator.doubt)
+        self.static_tokens.changed = self.authenticator.doubt
+        self._preparing: Deferred[Any] | None = None
+
+    def start(self) -> None:
+        """Begin to keep users in order, and get the key that signs id tokens."""
+        self.manager.start()
+        self.service_account_tokens.start()
+        # Without the secret nobody logs in, and nothing is to be signed.
+        if self.keys.secret:
+            self._preparing = Deferred.fromCoroutine(self.keys.keep_trying(self._reactor, self.store))
+            self._preparing.addErrback(self._not_prepared)
+
+    def _not_prepared(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self.log.failure("getting the key that signs id tokens failed", failure)
+
+    def _leading_changed(self) -> None:
+        self.service_account_tokens.look_at_all()
+
+    async def end_user(self, user: str) -> None:
+        """End every session of a user."""
+        await self.tokens.end_user(user)
+
+    async def stop(self) -> None:
+        """Nobody logs in any more; let go of everything."""
+        if self._preparing is not None:
+            self._preparing.cancel()
+        self.authenticator.stop()
+        self.static_tokens.stop()
+        self.login.stop()
+        self.clients.stop()
+        self.service_account_tokens.stop()
+        await self.manager.stop()
+        await self.records.stop()
+        self.directory.stop()
+        await self.passwords.close()
+        closing = self.store.close()
+        if closing is not None:
+            await closing
+
+
+class StaticTokens:
+    """Tokens in Secrets of ServiceAccounts, by digest (spec 02, D-22). ``changed()`` is called when one has gone."""
+
+    def __init__(self, state: State) -> None:
+        self._accounts = state.store(SERVICE_ACCOUNTS)
+        self._digests = state.store(SERVICE_ACCOUNT_TOKENS).index(_digest)
+        self.changed: Callable[[], object] = lambda: None
+        self._ends = [
+            store.subscribe(self._event)
+            for store in (state.store(SERVICE_ACCOUNTS), state.store(SERVICE_ACCOUNT_TOKENS))
+        ]
+
+    def stop(self) -> None:
+        """Hear of no more changes."""
+        for end in self._ends:
+            end()
+
+    def _event(self, old: Object | None, new: Object | None) -> None:
+        if old is not None:
+            self.changed()
+
+    def holds(self, claims: Claims, digest: str) -> bool:
+        """Whether the token with this digest is in a Secret of the account that it speaks of."""
+        account = service_account_of(claims.sub)
+        return account is not None and any(
+            (text(secret, "metadata", "namespace"), _account(secret)) == account for secret in self._digests.get(digest)
+        )
+
+    def has_account(self, claims: Claims) -> bool:
+        """Whether that account exists."""
+        account = service_account_of(claims.sub)
+        return account is not None and account in self._accounts
+
+
+def _account(secret: Object) -> str:
+    annotations = field(secret, "metadata", "annotations")
+    name = annotations.get(ACCOUNT) if isinstance(annotations, dict) else None
+    return name if isinstance(name, str) else ""
+
+
+def _digest(secret: Object) -> list[str]:
+    data = field(secret, "data", TOKEN)
+    if not isinstance(data, str) or not data:
+        return []
+    try:
+        token = base64.b64decode(data, validate=True).strip()
+    except (binascii.Error, ValueError):
+        return []
+    return [hashlib.sha256(token).hexdigest()]
