@@ -182,8 +182,8 @@ def user_name(username: str) -> str:
         raise MappingRefused("the identity provider gives no user name that a user could be called by")
     if name.startswith(RESERVED) or len(name) > _LONGEST_NAME or _NAME.fullmatch(name) is None:
         raise MappingRefused(
-            f"nobody can be called {username[:80]!r} here: a user name has at most {_LONGEST_NAME} letters, digits, '-' "
-            "and '.'; create the user under another name and link it, or use another attribute of the provider's"
+            f"nobody can be called {username[:80]!r} here: a user name has at most {_LONGEST_NAME} letters, digits, "
+            "'-' and '.'; create the user under another name and link it, or use another attribute of the provider's"
         )
     return name
 

@@ -2,8 +2,7 @@
 
 A change is in use at once; what is under way with the provider as it was before comes to its end. A provider that is
 wrong is reported and not used; one that becomes wrong stays as it was, but for ``disabled: true``, which counts
-whatever else is wrong. Of several Secrets that describe a provider of the same name the oldest counts, then the first by
-name.
+whatever else is wrong. Of several Secrets that describe one provider the oldest counts, then the first by name.
 """
 
 from __future__ import annotations
