@@ -29,7 +29,7 @@ class Refused(Exception):
 
 
 def go_on(exchange: Exchange, location: bytes, headers: Iterable[tuple[bytes, bytes]] = ()) -> Response:
-    """Send the browser to ``location``: by 303 after a form, which must not be sent on, else by 302 (RFC 9700, 4.12)."""
+    """Send the browser to ``location``: by 303 after a form, which must not be sent on (RFC 9700, 4.12)."""
     common: Pairs = [(b"Location", location), NO_REFERRER, *NO_STORE, *headers]
     if exchange.method == "POST":
         return Response(303, common)

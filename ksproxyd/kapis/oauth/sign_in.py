@@ -147,7 +147,7 @@ class SignIn:
         )
 
     async def continue_after_sign_in(self, exchange: Exchange, user: str, handle: str) -> Response:
-        """``user`` has just proved who they are: their browser gets a session and goes on to what ``handle`` stands for.
+        """``user`` has just proved who they are: their browser gets a session and goes on to what ``handle`` is for.
 
         ``handle`` may be empty, or out of date: then a page says that they are signed in.
         """
