@@ -257,8 +257,9 @@ class RedisLink:
     def _is_away(self, reason: str) -> None:
         if not self._away:
             self._since = self._clock.seconds()
-        if reason != self._away:
             self.log.warn("Redis at {name} is away: {reason}", name=self._name, reason=reason)
+        elif reason != self._away:
+            self.log.info("Redis at {name} is still away: {reason}", name=self._name, reason=reason)
         self._away = reason
         self._refuse_waiting(f"Redis at {self._name} is away: {reason}")
 

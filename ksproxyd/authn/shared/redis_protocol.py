@@ -77,10 +77,10 @@ class RedisProtocol(BaseRedisProtocol):
         del self._data[:at]
 
     def connectionLost(self, why: Failure) -> None:
-        """Whoever waits for a reply is told, then whoever has the connection."""
+        """Whoever has the connection is told, then whoever waits for a reply, who may ask again at once."""
         self.reason = self.reason or why.getErrorMessage()
-        super().connectionLost(why)
         self._lost(self, why)
+        super().connectionLost(why)
 
 
 class RedisFactory(Factory):
