@@ -101,12 +101,13 @@ class Gateway:
         self._reactor = reactor
         self._output = output
         self._environ = environ
+        self._dialer = dialer or TCPDialer(reactor)
         self._random = (rng or random.SystemRandom()).random
         self.wheel = Wheel(reactor)
         self.known = KnownResources()
         self.metrics = Registry(self.known, ours.metrics.max_series)
         self.pools = Pools(
-            dialer or TCPDialer(reactor),
+            self._dialer,
             self.wheel,
             upstream_timeouts(ours),
             ours.pool.max_idle_per_target,
@@ -236,6 +237,7 @@ class Gateway:
                 self._in_thread,
                 self._leadership(client, "user-manager", alone),
                 lambda: secrets.token_hex(3),
+                self._dialer,
             )
         except KeyProblem as error:
             raise StartError(str(error)) from error
@@ -340,6 +342,8 @@ class Gateway:
         tree.mount("/version", self._version)
         tree.mount("/kapis/version", self._version)
         tree.mount("/ksproxyd/routes", Routes(tree))
+        assert self.logins is not None
+        self.logins.mount(tree)
         if self.settings.ksproxyd.metrics.enabled:
             tree.mount("/metrics", Metrics(self.metrics, self._reactor))
         self._kube_api = KubeAPI(

@@ -15,17 +15,26 @@ from twisted.python.failure import Failure
 from ksproxyd.authn.authenticator import Authenticator, Rules
 from ksproxyd.authn.clients import Clients
 from ksproxyd.authn.directory import Directory
+from ksproxyd.authn.external_logins import ProviderLogins
 from ksproxyd.authn.lockout import Lockout
 from ksproxyd.authn.login import Login
 from ksproxyd.authn.managing.login_history import Retention
 from ksproxyd.authn.managing.service_accounts import ACCOUNT, TOKEN, ServiceAccountTokens
 from ksproxyd.authn.passwords import Passwords, password_pool
+from ksproxyd.authn.providers.mapper import Mapper
+from ksproxyd.authn.providers.registry import Providers
 from ksproxyd.authn.records import LoginRecords
 from ksproxyd.authn.shared import shared_store
 from ksproxyd.authn.tokens.claims import Claims, service_account_of
 from ksproxyd.authn.tokens.keys import KeyRing
 from ksproxyd.authn.tokens.service import Tokens
 from ksproxyd.authn.user_manager import ManagerRules, UserManager
+from ksproxyd.kapis.oauth.callback import Callback
+from ksproxyd.kapis.oauth.front import Front
+from ksproxyd.kapis.oauth.programs import Programs
+from ksproxyd.kapis.oauth.provider_login import Departures, ProviderLogin
+from ksproxyd.kapis.oauth.routes import PREFIX, WELL_KNOWN, oauth_routes, well_known_routes
+from ksproxyd.kapis.router import Route
 from ksproxyd.kube.client import KubeClient
 from ksproxyd.settings import Settings
 from ksproxyd.state.election import Leadership
@@ -33,6 +42,8 @@ from ksproxyd.state.kinds import GROUP_BINDINGS, LOGIN_CONFIGS, SERVICE_ACCOUNT_
 from ksproxyd.state.state import State
 from ksproxyd.state.store import Object
 from ksproxyd.state.validation import field, text
+from ksproxyd.tree import Tree
+from ksproxyd.upstream.pool import Dialer
 
 
 class Logins:
@@ -55,6 +66,7 @@ class Logins:
         in_thread: Callable[..., Deferred[Any]],
         leadership: Leadership,
         suffix: Callable[[], str],
+        dialer: Dialer | None = None,
     ) -> None:
         self._reactor = reactor
         self._settings = settings
@@ -94,7 +106,10 @@ class Logins:
             suffix,
         )
         self.records = LoginRecords(reactor, client, random, written=self.manager.recorded)
-        self.clients = Clients(state.store(LOGIN_CONFIGS), default_secret=ours.compat.default_client_secret)
+        configs = state.store(LOGIN_CONFIGS)
+        self.providers = Providers(reactor, settings, configs, dialer=dialer)
+        self.mapper = Mapper(reactor, self.directory, client)
+        self.clients = Clients(configs, default_secret=ours.compat.default_client_secret)
         self.login = Login(
             reactor,
             self.directory,
@@ -102,6 +117,7 @@ class Logins:
             self.lockout,
             self.records,
             duration=duration,
+            external=ProviderLogins(self.providers, self.mapper, self.directory),
             locked=self.manager.locked,
         )
         self.authenticator = Authenticator(
@@ -118,6 +134,45 @@ class Logins:
             self.static_tokens.has_account,
             ours.credentials.remembered_tokens,
         )
+        self.programs = Programs(
+            reactor,
+            settings,
+            self.store,
+            self.directory,
+            self.clients,
+            self.passwords,
+            self.login,
+            self.tokens,
+            self.authenticator,
+            self.static_tokens.has_account,
+        )
+        self.front = Front(
+            reactor,
+            settings,
+            self.store,
+            self.directory,
+            self.clients,
+            self.programs.codes,
+            self.programs.devices,
+            self.tokens,
+            self.login,
+            self.providers,
+        )
+        front = self.front
+        departures = Departures(self.store, front.site)
+        self._elsewhere = ProviderLogin(
+            self.providers, departures, front.site, front.pending, front.pages, front.sign_in
+        )
+        self._callback = Callback(
+            reactor,
+            self.providers,
+            self.mapper,
+            departures,
+            self.login,
+            self.tokens,
+            front,
+            legacy=ours.compat.legacy_callback,
+        )
         self.tokens.on_revoked(self.authenticator.doubt)
         self.static_tokens.changed = self.authenticator.doubt
         self._preparing: Deferred[Any] | None = None
@@ -131,6 +186,16 @@ class Logins:
             self._preparing = Deferred.fromCoroutine(self.keys.keep_trying(self._reactor, self.store))
             self._preparing.addErrback(self._not_prepared)
 
+    def mount(self, tree: Tree) -> None:
+        """Serve the endpoints."""
+        by_providers = [
+            Route("GET", "/login/{provider}", self._elsewhere.get, "Sign in with an identity provider"),
+            Route("GET", "/callback/{provider}", self._callback.get, "Where identity providers send people back to"),
+        ]
+        routes = oauth_routes(self.programs.routes(), self.front.routes(), by_providers)
+        tree.mount(PREFIX, routes, subtree=True)
+        tree.mount(WELL_KNOWN, well_known_routes(self.programs.well_known()), subtree=True)
+
     def _not_prepared(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
             self.log.failure("getting the key that signs id tokens failed", failure)
@@ -139,8 +204,9 @@ class Logins:
         self.service_account_tokens.look_at_all()
 
     async def end_user(self, user: str) -> None:
-        """End every session of a user."""
+        """End every session of a user, with programs and in browsers."""
         await self.tokens.end_user(user)
+        await self.front.browsers.end_user(user)
 
     async def stop(self) -> None:
         """Nobody logs in any more; let go of everything."""
@@ -150,6 +216,7 @@ class Logins:
         self.static_tokens.stop()
         self.login.stop()
         self.clients.stop()
+        self.providers.stop()
         self.service_account_tokens.stop()
         await self.manager.stop()
         await self.records.stop()
