@@ -42,6 +42,7 @@ from ksproxyd.authn.user_record import RESERVED
 from ksproxyd.kube.client import KubeClient
 from ksproxyd.kube.errors import KubeError
 from ksproxyd.kube.pacing import Pacer, pause
+from ksproxyd.settings import Settings
 from ksproxyd.state.election import Leadership
 from ksproxyd.state.kinds import USERS
 from ksproxyd.state.store import Object, Store
@@ -433,6 +434,14 @@ class UserManager:
                 raise
             return False
         return True
+
+
+def manager_mode(settings: Settings) -> Mode:
+    """Whether users are looked after here. On a member cluster ``auto`` is no: its users are the host's."""
+    mode: Mode = settings.ksproxyd.iam.manage_users
+    if mode == "auto" and settings.multicluster.cluster_role == "member":
+        return False
+    return mode
 
 
 def _bound(binding: Object) -> tuple[str, str]:

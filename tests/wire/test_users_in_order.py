@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,17 +10,11 @@ import bcrypt
 import pytest
 from twisted.internet.defer import Deferred
 
-from ksproxyd.authn.accounts import Accounts
-from ksproxyd.authn.directory import Directory
 from ksproxyd.authn.login import Attempt, LoginRefused
 from ksproxyd.authn.managing.user_order import CHANGED, FINALIZER
-from ksproxyd.authn.shared.memory import MemoryStore
 from ksproxyd.authn.user_manager import FIRST_SWEEP
 from ksproxyd.model.status import StatusError
-from ksproxyd.settings import load_text
-from ksproxyd.state.election import Alone
-from ksproxyd.state.kinds import GROUP_BINDINGS, USERS
-from ksproxyd.testing import MemoryGateway
+from ksproxyd.testing import Answer, MemoryGateway
 
 PASSWORD = "Passw0rdX"
 HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
@@ -27,39 +22,32 @@ HERE, THERE = Attempt("192.0.2.7", "test/1"), Attempt("198.51.100.9", "test/1")
 TRIES, DURATION = 3, 600.0
 IAM = "/apis/iam.kubesphere.io/v1beta1"
 
-#: The parts under test are put together here.
 SETTINGS = """
 authorization: {mode: AlwaysAllow}
-ksproxyd:
-  listeners: [{address: 127.0.0.1, port: 9090}]
-  extensions: {openapi: false, manageStatus: false}
-  iam: {manageUsers: false}
-"""
-PARTS = """
 authentication:
   authenticateRateLimiterMaxTries: 3
   authenticateRateLimiterDuration: 10m
   loginHistoryRetentionPeriod: 1h
   loginHistoryMaximumEntries: 4
+ksproxyd:
+  listeners: [{address: 127.0.0.1, port: 9090}]
+  extensions: {openapi: false, manageStatus: false}
 """
 
 
 class World:
     def __init__(self) -> None:
         self.gateway = MemoryGateway(SETTINGS, embedded=True)
-        reactor = self.gateway.reactor
-        inner = self.gateway.gateway
-        client, state = inner.kube_client, inner.state
-        assert client is not None and state is not None
-        self.directory = Directory(state.store(USERS), state.store(GROUP_BINDINGS))
-        self.store = MemoryStore(reactor, 3600.0)
-        loaded = load_text(PARTS, "settings", {})
-        self.accounts = Accounts(
-            reactor, lambda: 0.0, loaded.settings, client, state.store(USERS), self.directory, self.store, Alone()
-        )
-        self.login = self.accounts.login
-        self.accounts.start()
+        logins = self.gateway.gateway.logins
+        assert logins is not None
+        self.login = logins.login
         self.gateway.wait(1.0)
+
+    def basic(self, username: str, password: str = PASSWORD, host: str = "192.0.2.7") -> Answer:
+        """A request with HTTP Basic."""
+        shown = base64.b64encode(f"{username}:{password}".encode())
+        headers = [(b"Authorization", b"Basic " + shown), (b"User-Agent", b"test/1")]
+        return self.gateway.request("GET", "/version", headers, host=host)
 
     def attempt(self, username: str, password: str = PASSWORD, attempt: Attempt = HERE) -> str:
         results: list[Any] = []
@@ -89,19 +77,12 @@ class World:
         found: list[dict[str, Any]] = self.gateway.embedded.call("GET", f"{IAM}/{plural}")["items"]
         return found
 
-    def close(self) -> None:
-        self.gateway.run(self.accounts.stop())
-        self.directory.stop()
-        closed = self.store.close()
-        assert closed is None or closed.called
-        self.gateway.close()
-
 
 @pytest.fixture
 def world() -> Iterator[World]:
     world = World()
     yield world
-    world.close()
+    world.gateway.close()
 
 
 def test_kubectl_makes_a_user(world: World) -> None:
@@ -221,3 +202,48 @@ def test_the_role_is_mirrored(world: World) -> None:
     world.gateway.embedded.call("POST", f"{IAM}/globalrolebindings", binding)
     world.gateway.wait(700)
     assert world.user("alice")["metadata"]["annotations"] == {"iam.kubesphere.io/globalrole": "platform-regular"}
+
+
+class TestBasic:
+    """T-009 to T-012, over the wire."""
+
+    def test_right(self, world: World) -> None:
+        world.create("alice")
+        for _ in range(5):
+            assert world.basic("alice").status == 200
+        assert world.basic("alice@ks.test").status == 200
+        world.gateway.wait(5.0)
+        assert world.items("loginrecords") == []
+        assert world.gateway.gateway.logins is not None
+        # Not one compare for each request.
+        assert world.gateway.gateway.logins.passwords.compares == 1
+
+    def test_wrong(self, world: World) -> None:
+        world.create("alice")
+        answer = world.basic("alice", "wrong")
+        assert answer.status == 401 and b"invalid credentials" in answer.body
+        world.gateway.wait(5.0)
+        (record,) = world.items("loginrecords")
+        assert (record["spec"]["type"], record["spec"]["success"]) == ("Password", False)
+        assert world.basic("nobody", "wrong").body == answer.body
+
+    def test_not_in_use(self, world: World) -> None:
+        world.create("alice")
+        world.create("bob", state="Disabled")
+        world.create("carol", state="AuthLimitExceeded")
+        world.create("erin", state="")
+        wrong = world.basic("alice", "wrong").body
+        for name in ("bob", "carol", "erin"):
+            answer = world.basic(name)
+            assert (answer.status, answer.body) == (401, wrong)
+
+    def test_locked(self, world: World) -> None:
+        world.create("alice")
+        assert world.basic("alice").status == 200
+        for _ in range(TRIES):
+            assert world.basic("alice", "wrong").status == 401
+        assert world.basic("alice").status == 401
+        assert world.basic("alice", host="192.0.2.99").status == 401
+        assert world.basic("alice", host="198.51.100.9").status == 200
+        world.gateway.wait(DURATION + 5)
+        assert world.basic("alice").status == 200

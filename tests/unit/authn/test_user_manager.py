@@ -22,8 +22,9 @@ from ksproxyd.authn.managing.rival import NAME, PERIOD
 from ksproxyd.authn.managing.user_order import APPLIED, CHANGED, FINALIZER, GLOBAL_ROLE, in_order, locked, urgent
 from ksproxyd.authn.passwords import Passwords
 from ksproxyd.authn.records import LOGIN_RECORDS, USER_REF
-from ksproxyd.authn.user_manager import FIRST_SWEEP, SWEEP, ManagerRules, UserManager
+from ksproxyd.authn.user_manager import FIRST_SWEEP, SWEEP, ManagerRules, UserManager, manager_mode
 from ksproxyd.kube.resource import Resource
+from ksproxyd.settings import load_text
 from ksproxyd.state.election import LEASES
 from ksproxyd.state.kinds import NAMESPACE
 
@@ -489,6 +490,20 @@ class TestWho:
         world.run(PERIOD + 1)
         assert world.manager.managing
         stop(world)
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        ("", "auto"),
+        ("multicluster: {clusterRole: host}", "auto"),
+        ("multicluster: {clusterRole: member}", False),
+        ("multicluster: {clusterRole: member}\nksproxyd: {iam: {manageUsers: true}}", True),
+        ("ksproxyd: {iam: {manageUsers: false}}", False),
+    ],
+)
+def test_mode(text: str, mode: Any) -> None:
+    assert manager_mode(load_text(text, "settings", {}).settings) == mode
 
 
 json = st.recursive(
