@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from twisted.logger import Logger
+
 from ksproxyd.authn.directory import Directory
 from ksproxyd.authn.login import Kind, LoginRefused
 from ksproxyd.authn.providers.mapper import MappingRefused
@@ -39,17 +41,24 @@ class UserMapper(Protocol):
 class ProviderLogins:
     """Implements :class:`ksproxyd.authn.login.ExternalLogins`."""
 
+    log = Logger()
+
     def __init__(self, providers: PasswordProviders, mapper: UserMapper, directory: Directory) -> None:
         self._providers = providers
         self._mapper = mapper
         self._directory = directory
 
     async def by_password(self, provider: str, username: str, password: str) -> UserRecord | Registration:
-        """Who has this password at the identity provider. Raises :class:`LoginRefused`."""
+        """Who has this password at the identity provider. Raises :class:`LoginRefused`.
+
+        :class:`~ksproxyd.authn.rejection.SharedUnavailable` where the users are not known, or one cannot be made.
+        """
         try:
             external = await self._providers.check_password(provider, username, password)
         except ProviderError as error:
-            raise LoginRefused(_KINDS.get(error.kind, "provider"), error.message) from error
+            if error.kind in ("unavailable", "answer"):
+                self.log.warn("identity provider {name} failed: {why}", name=provider, why=error.message)
+            raise LoginRefused(_KINDS[error.kind], error.message) from None
         found = self._providers.find(provider)
         if found is None:
             raise LoginRefused("unknown-provider", f"identity provider {provider} was removed just now")
@@ -60,4 +69,5 @@ class ProviderLogins:
         try:
             return await self._mapper.resolve(found, external)
         except MappingRefused as refused:
-            raise LoginRefused("mapping", refused.message) from refused
+            self.log.warn("a login was refused: {why}", why=refused.message)
+            raise LoginRefused("mapping", refused.message) from None

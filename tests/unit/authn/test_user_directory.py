@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import ErrorTrap
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -140,7 +139,7 @@ def test_subscribers(place: Place) -> None:
     assert place.told == ["alice"] * 4 and place.directory.find("bob") is None
 
 
-def test_a_subscriber_that_fails(place: Place, logged_errors: ErrorTrap) -> None:
+def test_a_subscriber_that_fails(place: Place, logged_errors: Any) -> None:
     place.directory.subscribe(lambda name: 1 / 0)
     later: list[str] = []
     place.directory.subscribe(later.append)
