@@ -45,6 +45,7 @@ class Options(usage.Options):
         ["state-dir", None, None, "Directory for what outlives the process."],
         ["kube-listen", None, None, "Where the embedded Kubernetes API listens (an endpoint string)."],
         ["authorization", None, None, "authorization.mode, instead of what the configuration says."],
+        ["admin-password-file", None, None, "Password of the first user of the embedded API."],
         ["kubeconfig", None, None, "How to reach the cluster, instead of what the configuration says."],
     ]
 
@@ -77,6 +78,8 @@ class Options(usage.Options):
             put("ksproxyd.stateDir", self["state-dir"], "--state-dir")
         if self["kube-listen"]:
             put("ksproxyd.standalone.listen", self["kube-listen"], "--kube-listen")
+        if self["admin-password-file"]:
+            put("ksproxyd.standalone.adminPasswordFile", self["admin-password-file"], "--admin-password-file")
         if self["kubeconfig"]:
             put("kubernetes.kubeconfig", self["kubeconfig"], "--kubeconfig")
         if self["listen"]:
@@ -158,11 +161,15 @@ class GatewayService(Service):
 
     async def _start(self) -> None:
         access = None
-        if self._settings.ksproxyd.standalone.enabled:
-            self._standalone = Standalone(self._reactor, self._settings.ksproxyd)
+        settings = self._settings
+        if settings.ksproxyd.standalone.enabled:
+            self._standalone = Standalone(self._reactor, settings.ksproxyd)
             access = await self._standalone.start()
-        self.gateway = Gateway(self._reactor, self._settings, self.output, os.environ)
+            settings = self._standalone.with_logins(settings)
+        self.gateway = Gateway(self._reactor, settings, self.output, os.environ)
         await self.gateway.start(self._options.sockets, access)
+        if self._standalone is not None and self.gateway.logins is not None and self.gateway.kube_client is not None:
+            await self._standalone.make_admin(self.gateway.kube_client, self.gateway.logins.passwords.hash)
 
     def _started(self, _: None) -> None:
         self._starting = None
@@ -207,6 +214,8 @@ class GatewayService(Service):
             for problem in problems:
                 self.log.error("not reloaded: {problem}", problem=str(problem))
             return
+        if self._standalone is not None:
+            settings = self._standalone.with_logins(settings)
         self.gateway.reload(settings)
 
     def stopService(self) -> Any:

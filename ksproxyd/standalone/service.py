@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,20 @@ from twisted.logger import Logger
 
 from ksproxyd.kube.access import ClusterAccess, load_access
 from ksproxyd.kube.client import KubeClient
+from ksproxyd.kube.errors import KubeError
 from ksproxyd.manifests import crds
 from ksproxyd.model.status import StatusError
 from ksproxyd.server.certificates import server_context
 from ksproxyd.server.limits import Limits, Timeouts
 from ksproxyd.server.server import Server
-from ksproxyd.settings import KsproxydSettings, KubernetesSettings
+from ksproxyd.settings import KsproxydSettings, KubernetesSettings, Settings
+from ksproxyd.settings.secret_file import SecretFileError
 from ksproxyd.standalone.access import Access, admin_token, write_admin_kubeconfig
 from ksproxyd.standalone.api import StandaloneAPI
 from ksproxyd.standalone.bootstrap import fill
 from ksproxyd.standalone.certificate import keep_certificate
 from ksproxyd.standalone.demo import API_PATH, PROXY_PATH, SCRIPT_PATH, DemoBackend, install
+from ksproxyd.standalone.logins import ADMIN, make_admin, with_logins
 from ksproxyd.standalone.serve import StandaloneNode
 from ksproxyd.standalone.storage.store import Store, StoreError
 from ksproxyd.transport.wheel import Wheel
@@ -57,6 +61,7 @@ class Standalone:
         self._port: IListeningPort | None = None
         self._demo: DemoBackend | None = None
         self._folder = Path(settings.state_dir or default_state_dir())
+        self._password: str | None = None
 
     @property
     def kubeconfig(self) -> Path:
@@ -120,6 +125,21 @@ class Standalone:
             raise StandaloneError(f"the embedded Kubernetes API cannot listen on {where!r}: {error}") from error
         return self._port.getHost()
 
+    def with_logins(self, settings: Settings) -> Settings:
+        """``settings`` as a gateway on the embedded API needs them. Raises :class:`StandaloneError`."""
+        try:
+            return with_logins(settings, str(self._folder))
+        except OSError as error:
+            raise StandaloneError(f"the embedded Kubernetes API cannot use {self._folder}: {error}") from error
+
+    async def make_admin(self, client: KubeClient, hashed: Callable[[str], Awaitable[str]]) -> None:
+        """Make the first user, if there is none; ``hashed`` makes a hash. Raises :class:`StandaloneError`."""
+        path = self._settings.standalone.admin_password_file
+        try:
+            self._password = await make_admin(client, hashed, path)
+        except (SecretFileError, KubeError) as error:
+            raise StandaloneError(f"the user {ADMIN} cannot be made: {error}") from error
+
     async def _install_demo(self, access: ClusterAccess) -> None:
         self._demo = DemoBackend(self._reactor, self._wheel)
         url = await self._demo.start()
@@ -137,6 +157,10 @@ class Standalone:
             lines += [f"  curl {base}/version"]
         lines += ["", "and with kubectl, on the embedded Kubernetes API directly:", ""]
         lines += [f"  kubectl --kubeconfig {self.kubeconfig} get apiservices.extensions.kubesphere.io", ""]
+        if self._password is not None:
+            # Once: nothing but its hash is kept.
+            lines += [f"log in at {base}/oauth/login as {ADMIN} with the password {self._password}", ""]
+            self._password = None
         os.write(1, "\n".join([*lines, ""]).encode())
 
     async def stop(self) -> None:
