@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote_from_bytes, urlsplit
+from urllib.parse import quote_from_bytes, unquote, urlsplit
 
 import pytest
-from support_browser import PASSWORD, Browser, BrowserSite, location
+from support_browser import CLIENTS, PASSWORD, Browser, BrowserSite, location
 
 from ksproxyd.kapis.oauth.csrf import token
 from ksproxyd.testing.messages import Answer
@@ -79,6 +79,8 @@ STRINGS = [*PUBLIC, *(text.encode() for text in OWN)]
 
 BYE = "/oauth/logout?client_id=rp1&post_logout_redirect_uri=https://rp1.test/bye"
 
+REGISTERED = {uri for client in CLIENTS for uri in client.get("redirectURIs", ())}
+
 #: The only places that a browser may be sent to.
 ORIGINS = {("https", "rp1.test"), ("https", "ks.test"), ("", "")}
 
@@ -92,12 +94,12 @@ def site() -> Iterator[BrowserSite]:
 def forms(raw: bytes) -> list[str]:
     """The string as a parameter's value, encoded as it should be and as it stands, where a request line can have it."""
     found = [quote_from_bytes(raw, safe="")]
-    # A pair with a semicolon is none (as Go reads queries), and the escape of a 1 is just a 1 as it stands.
     try:
         text = raw.decode("ascii")
     except UnicodeDecodeError:
         return found
-    if text.isprintable() and not any(c in text for c in ' "<>\\^`{|}#&;') and "%31" not in text:
+    # A pair with a semicolon is none (as Go reads queries), and what stands for a registered address is one.
+    if text.isprintable() and not any(c in text for c in ' "<>\\^`{|}#&;') and unquote(text) not in REGISTERED:
         found.append(text)
     return found
 
