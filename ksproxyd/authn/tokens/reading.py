@@ -94,10 +94,10 @@ class TokenReader:
         if for_access and kind != ACCESS:
             raise Rejected(INVALID, "its header is that of an access token, and it is none")
         try:
-            claims = self._claims(token, kind, payload)
+            claims, begins = self._claims(token, kind, payload), _time(payload, "nbf")
         except Malformed as error:
             raise Rejected(MALFORMED, str(error)) from None
-        self._check(claims, payload, expired_too)
+        self._check(claims, begins, expired_too)
         return claims
 
     def _header(self, part: str) -> tuple[str, bool]:
@@ -149,7 +149,7 @@ class TokenReader:
             secret=_text(payload, "secret"),
         )
 
-    def _check(self, claims: Claims, payload: dict[str, Any], expired_too: bool) -> None:
+    def _check(self, claims: Claims, begins: int, expired_too: bool) -> None:
         """Whether it says this of somebody who can be, to us, and now. Raises :class:`Rejected`."""
         trust = self._trust
         now = self._clock.seconds()
@@ -169,7 +169,7 @@ class TokenReader:
             raise Rejected(EXPIRED, f"it ended {_ago(now - claims.exp)} ago; log in again, or refresh it")
         if claims.iat > now + trust.skew:
             raise Rejected(INVALID, f"it was issued {_ago(claims.iat - now)} ahead of now; are the clocks right?")
-        if _time(payload, "nbf") > now + trust.skew:
+        if begins > now + trust.skew:
             raise Rejected(INVALID, "it is not good yet")
 
 
@@ -181,7 +181,7 @@ def _text(payload: dict[str, Any], name: str, absent: str = "") -> str:
 
 
 def _time(payload: dict[str, Any], name: str) -> int:
-    """Seconds; 0 where there are none, and where it says so: a token that ends in 1970 is none that never ends."""
+    """Seconds; 0 where it is absent, and only there: what ended in 1970 is not what never ends."""
     if name not in payload:
         return 0
     value = payload[name]
