@@ -44,9 +44,7 @@ def signed_claims(token: str, keys: JWKSet, algorithms: frozenset[str]) -> tuple
     return str(header["alg"]), claims
 
 
-def check_claims(
-    claims: dict[str, Any], *, issuer: str, client_id: str, nonce: str, now: float, skew: float
-) -> str:
+def check_claims(claims: dict[str, Any], *, issuer: str, client_id: str, nonce: str, now: float, skew: float) -> str:
     """The subject. Raises :class:`ProviderError` for claims that are not good now and for us.
 
     ``now`` and ``skew`` are in seconds; ``skew`` is how far the provider's clock may differ from ours, either way. An

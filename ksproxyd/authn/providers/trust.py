@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import (
     Certificate,
@@ -45,7 +45,7 @@ def certificates(pem: bytes) -> list[Certificate]:
         body, end, _ = part.partition(_END)
         try:
             found.append(Certificate.loadPEM(_BEGIN + body + end + b"\n"))
-        except (SSL.Error, ValueError) as error:
+        except (crypto.Error, SSL.Error, ValueError) as error:
             raise ValueError("a certificate in it cannot be read") from error
     if not found:
         raise ValueError("there is no certificate in it")

@@ -18,6 +18,7 @@ from service_identity import VerificationError
 from treq.client import HTTPClient
 from twisted.internet import error
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, connectionDone
@@ -107,7 +108,7 @@ class TreqWeb:
             return await working.addTimeout(self._timeout, self._reactor)
         except (ProviderError, CancelledError):
             raise
-        except error.TimeoutError:
+        except TookTooLong:
             why = f"no complete answer within {self._timeout:g} s"
         except Exception as reason:
             why = explain(reason)
@@ -287,4 +288,3 @@ def _body(response: IResponse) -> Deferred[bytes]:
     body = _Body()
     response.deliverBody(body)
     return body.done
-
