@@ -392,6 +392,29 @@ async def test_of_many_logins_at_once_one_is_left(server: RedisServer) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_beside_ks_apiserver(server: RedisServer) -> None:
+    """Its keys, whatever users are called (spec 02, 2.5)."""
+    tokens, _, store = await gateway(server.settings("  compat: {kubesphereTokenStore: true}"))
+    raw = store.verbatim()
+    kept = await tokens.open_session("al[i]ce", "kubesphere")
+    ended = await tokens.open_session("a*e", "kubesphere")
+    key = f"kubesphere:user:a*e:token:{ended.access_token}"
+    assert await raw.get(key) == ended.access_token.encode()
+    await tokens.end_user("a*e")
+    assert await raw.get(key) is None
+    await tokens.verify(kept.access_token)
+    again = await tokens.refresh(kept.refresh_token, "kubesphere", check=lambda claims: claims.username)
+    # ks-apiserver ends a session's token.
+    assert await raw.delete(f"kubesphere:user:al[i]ce:token:{again.access_token}") == 1
+    with pytest.raises(Rejected):
+        await tokens.verify(again.access_token)
+    with pytest.raises(Rejected):
+        await tokens.refresh(kept.refresh_token, "kubesphere", check=lambda claims: claims.username)
+    assert await raw.find("kubesphere:user:", "") == []
+    await store.close()
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_question_is_one_round_trip_and_cheap(server: RedisServer) -> None:
     tokens, _, store = await gateway(server.settings())
     issued = await tokens.open_session("alice", "kubesphere")

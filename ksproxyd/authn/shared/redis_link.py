@@ -202,9 +202,10 @@ class RedisLink:
             if protocol.reason:
                 raise _NotSignedIn(protocol.reason)
         except BaseException as error:
+            lost = protocol.reason
             protocol.transport.abortConnection()
-            if protocol.reason and not isinstance(error, CancelledError):
-                raise _NotSignedIn(protocol.reason) from None
+            if lost and not isinstance(error, CancelledError):
+                raise _NotSignedIn(lost) from None
             raise
         return protocol
 
