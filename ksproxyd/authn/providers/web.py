@@ -10,14 +10,14 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 from OpenSSL import SSL
 from service_identity import VerificationError
 from treq.client import HTTPClient
 from twisted.internet import error
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
@@ -103,16 +103,20 @@ class TreqWeb:
         problem = problem_of_url(url, http=self._http)
         if problem:
             raise ProviderError("answer", f"the provider's address {_place(url)} {problem}")
+        begun = self._reactor.seconds()
         working = Deferred.fromCoroutine(self._carry_out(method, url, trust, headers, form))
         try:
             return await working.addTimeout(self._timeout, self._reactor)
-        except (ProviderError, CancelledError):
+        except ProviderError:
             raise
-        except TookTooLong:
-            why = f"no complete answer within {self._timeout:g} s"
         except Exception as reason:
             why = explain(reason)
-        raise ProviderError("unavailable", f"{_place(url)}: {why}")
+            if isinstance(reason, TookTooLong) or is_cancelled(reason):
+                # Being cancelled is told in many ways, whoever has done it.
+                if not isinstance(reason, TookTooLong) and self._reactor.seconds() - begun < self._timeout:
+                    raise CancelledError from None
+                why = f"no complete answer within {self._timeout:g} s"
+            raise ProviderError("unavailable", f"{_place(url)}: {why}") from None
 
     async def _carry_out(
         self, method: str, url: str, trust: Trust, headers: Mapping[str, str], form: Mapping[str, str] | None
@@ -123,18 +127,44 @@ class TreqWeb:
         wanted = Headers()
         for name, value in {"User-Agent": _AGENT, "Accept": "application/json", **headers}.items():
             wanted.addRawHeader(name, value)
-        # A client of its own for every request: it would keep cookies.
-        response = await HTTPClient(_Uncompressed(agent)).request(
+        data = None
+        if form is not None:
+            wanted.addRawHeader("Content-Type", "application/x-www-form-urlencoded")
+            data = urlencode(form).encode()
+        # A client of its own for every request: it would keep cookies. Its own bodies go through the global reactor.
+        response = await HTTPClient(_Uncompressed(agent), data_to_body_producer=_Form).request(
             method,
             url,
             headers=wanted,
-            data=None if form is None else dict(form),
+            data=data,
             allow_redirects=False,
             unbuffered=True,
             reactor=self._reactor,
         )
         media = (response.headers.getRawHeaders("content-type") or [""])[0].partition(";")[0].strip().lower()
         return WebAnswer(response.code, media, await _body(response.original))
+
+
+@implementer(IBodyProducer)
+class _Form:
+    """A body that is written in one piece."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self.length = len(self._body)
+
+    def startProducing(self, consumer: Any) -> Deferred[None]:
+        consumer.write(self._body)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """It is written already."""
+
+    def resumeProducing(self) -> None:
+        """It is written already."""
+
+    def stopProducing(self) -> None:
+        """It is written already."""
 
 
 @implementer(IAgent)
@@ -192,12 +222,20 @@ def explain(reason: BaseException) -> str:
     return f"{type(reason).__name__}: {reason}"[:200]
 
 
+def is_cancelled(reason: BaseException) -> bool:
+    """Whether a request ended because it was given up."""
+    reasons = getattr(reason, "reasons", None)
+    if isinstance(reasons, list):
+        return any(isinstance(each, Failure) and each.value and is_cancelled(each.value) for each in reasons)
+    return isinstance(reason, (CancelledError, error.ConnectingCancelledError))
+
+
 def _tls_words(reason: Exception) -> str:
     details = reason.args[0] if reason.args else None
     if isinstance(details, list) and details:
-        words = [str(part) for part in details[0] if part]
+        words = [str(part) for detail in details for part in detail if part]
         text = words[-1] if words else ""
-        if "certificate verify failed" in text:
+        if "certificate verify failed" in words or "provider signature failure" in words:
             return "its certificate is not issued by an authority that is trusted (see rootCAData)"
         return text or "no reason given"
     return str(reason)[:120] or "no reason given"

@@ -159,7 +159,8 @@ def test_unknown_options_and_mapping_methods_are_told_and_do_no_harm() -> None:
     assert site.providers.find("gh") is not None
     assert site.said() == [
         "provider.endpoint.authUrk: there is no such option; it is passed over",
-        "mappingMethod: found 'mixed', expected one of auto, lookup, manual; only users who are linked already can sign in",
+        "mappingMethod: found 'mixed', expected one of auto, lookup, manual; only users who are linked already can "
+        "sign in",
     ]
     assert not any(problem.fatal for problem in site.providers.problems())
 
