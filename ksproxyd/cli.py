@@ -19,6 +19,9 @@ usage: ksproxyd <command> [options]
       --print-config      print what it comes to, secrets hidden
   routes [--url URL]      print the live resource tree of a running gateway
   crds                    print the custom resource definitions, for kubectl apply -f -
+  kubeconfig USER [...]   print a kubeconfig with which USER logs in through a gateway
+  login, logout [...]     log in to a gateway in a browser, and out again; see `ksproxyd login`
+  credential [...]        give kubectl a token (what such a kubeconfig runs)
   version                 print the version
 """
 
@@ -31,6 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "check-config": check_config,
         "routes": routes,
         "crds": crds,
+        "kubeconfig": kubeconfig,
+        "login": login,
+        "logout": logout,
+        "credential": credential,
         "version": version,
     }
     if not words or words[0] in ("-h", "--help", "help"):
@@ -121,6 +128,34 @@ def crds(words: list[str]) -> int:
 
     print(definitions(), end="")
     return 0
+
+
+def kubeconfig(words: list[str]) -> int:
+    """Print a kubeconfig of somebody who logs in through a gateway."""
+    from ksproxyd.kubectl.commands import print_kubeconfig
+
+    return print_kubeconfig(words)
+
+
+def credential(words: list[str]) -> int:
+    """Give kubectl a token."""
+    from ksproxyd.kubectl import commands
+
+    return commands.credential(words)
+
+
+def login(words: list[str]) -> int:
+    """Log in to a gateway."""
+    from ksproxyd.kubectl import commands
+
+    return commands.login(words)
+
+
+def logout(words: list[str]) -> int:
+    """Log out again."""
+    from ksproxyd.kubectl import commands
+
+    return commands.logout(words)
 
 
 def version(words: list[str]) -> int:
