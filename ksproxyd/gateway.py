@@ -33,6 +33,8 @@ from ksproxyd.kube.access import ClusterAccess, load_access
 from ksproxyd.kube.client import KubeClient
 from ksproxyd.kube.errors import KubeError
 from ksproxyd.logins import Logins
+from ksproxyd.model.identity import Identity
+from ksproxyd.model.request_info import GLOBAL, RequestInfo
 from ksproxyd.observe.access import AccessLog
 from ksproxyd.observe.build import BuildInfo
 from ksproxyd.observe.guards import GuardMetrics
@@ -170,7 +172,7 @@ class Gateway:
             self._reactor,
         )
         ours = self.settings.ksproxyd
-        self.logins = self._make_logins(client, alone=access is not None)
+        self.logins = self._make_logins(client, authorizer, alone=access is not None)
         workshop = Workshop(
             self.proxy,
             self.pools,
@@ -225,7 +227,7 @@ class Gateway:
             self._reactor, time.time, client, NAMESPACE, f"ksproxyd-{what}", uuid.uuid4().hex, self._random
         )
 
-    def _make_logins(self, client: KubeClient, alone: bool) -> Logins:
+    def _make_logins(self, client: KubeClient, authorizer: Authorizer, alone: bool) -> Logins:
         assert self.state is not None
         try:
             return Logins(
@@ -237,6 +239,7 @@ class Gateway:
                 self._in_thread,
                 self._leadership(client, "user-manager", alone),
                 lambda: secrets.token_hex(3),
+                Authority(authorizer),
                 self._dialer,
             )
         except KeyProblem as error:
@@ -478,6 +481,8 @@ class Gateway:
         if self.state is not None and self.kube_client is not None:
             self.state.retime(Timing(silence=ours.timeouts.watch_silence))
             self.kube_client.timeout = ours.timeouts.kube_request
+        if self.logins is not None:
+            self.logins.reload(settings)
         self.listeners.reload_certificates()
         self.notifier.ready(self._describe())
 
@@ -530,6 +535,26 @@ class Gateway:
                 cut = len(server.connections)
                 if cut:
                     self.log.warn("{cut} connections were cut: they outlasted the drain", cut=cut, error=error)
+
+
+class Authority:
+    """What authorization says of things beside the request (:class:`ksproxyd.kapis.iam.users.Authority`)."""
+
+    def __init__(self, authorizer: Authorizer) -> None:
+        self._authorizer = authorizer
+
+    def may(self, user: Identity, verb: str, resource: str) -> bool:
+        return self._asked(user, verb, resource)
+
+    def may_grant(self, user: Identity, role: str) -> bool:
+        return self._asked(user, "create", "globalrolebindings", "iam.kubesphere.io")
+
+    def _asked(self, user: Identity, verb: str, resource: str, group: str = "") -> bool:
+        main, _, part = resource.partition("/")
+        info = RequestInfo(
+            "", verb, is_resource=True, api_group=group, resource=main, subresource=part, scope=GLOBAL
+        )
+        return self._authorizer(user, info).allowed
 
 
 class Readiness:

@@ -26,15 +26,16 @@ from ksproxyd.authn.providers.registry import Providers
 from ksproxyd.authn.records import LoginRecords
 from ksproxyd.authn.shared import shared_store
 from ksproxyd.authn.tokens.claims import Claims, service_account_of
-from ksproxyd.authn.tokens.keys import KeyRing
+from ksproxyd.authn.tokens.keys import KeyProblem, KeyRing
 from ksproxyd.authn.tokens.service import Tokens
-from ksproxyd.authn.user_manager import ManagerRules, UserManager
+from ksproxyd.authn.user_manager import ManagerRules, UserManager, manager_mode
+from ksproxyd.kapis.iam.users import Authority, Users
 from ksproxyd.kapis.oauth.callback import Callback
 from ksproxyd.kapis.oauth.front import Front
 from ksproxyd.kapis.oauth.programs import Programs
 from ksproxyd.kapis.oauth.provider_login import Departures, ProviderLogin
 from ksproxyd.kapis.oauth.routes import PREFIX, WELL_KNOWN, oauth_routes, well_known_routes
-from ksproxyd.kapis.router import Route
+from ksproxyd.kapis.router import Route, Router
 from ksproxyd.kube.client import KubeClient
 from ksproxyd.settings import Settings
 from ksproxyd.state.election import Leadership
@@ -44,6 +45,9 @@ from ksproxyd.state.store import Object
 from ksproxyd.state.validation import field, text
 from ksproxyd.tree import Tree
 from ksproxyd.upstream.pool import Dialer
+
+#: Where users are served.
+IAM = "/kapis/iam.kubesphere.io/v1beta1"
 
 
 class Logins:
@@ -66,6 +70,7 @@ class Logins:
         in_thread: Callable[..., Deferred[Any]],
         leadership: Leadership,
         suffix: Callable[[], str],
+        authority: Authority,
         dialer: Dialer | None = None,
     ) -> None:
         self._reactor = reactor
@@ -88,7 +93,7 @@ class Logins:
             random,
             client,
             state.store(USERS),
-            "auto" if ours.iam.manage_users == "auto" else bool(ours.iam.manage_users),
+            manager_mode(settings),
             leadership,
             self.passwords,
             ManagerRules(tries, duration, history),
@@ -173,6 +178,17 @@ class Logins:
             front,
             legacy=ours.compat.legacy_callback,
         )
+        self._users = Users(
+            reactor,
+            state.store(USERS),
+            self.directory,
+            client,
+            self.passwords,
+            self.login,
+            self.tokens,
+            authority,
+            self.end_user,
+        )
         self.tokens.on_revoked(self.authenticator.doubt)
         self.static_tokens.changed = self.authenticator.doubt
         self._preparing: Deferred[Any] | None = None
@@ -181,8 +197,8 @@ class Logins:
         """Begin to keep users in order, and get the key that signs id tokens."""
         self.manager.start()
         self.service_account_tokens.start()
-        # Without the secret nobody logs in, and nothing is to be signed.
-        if self.keys.secret:
+        # Without the secret nobody logs in, and nothing is to be signed by a key that is made.
+        if self.keys.secret or self.keys.ready:
             self._preparing = Deferred.fromCoroutine(self.keys.keep_trying(self._reactor, self.store))
             self._preparing.addErrback(self._not_prepared)
 
@@ -194,6 +210,7 @@ class Logins:
         ]
         routes = oauth_routes(self.programs.routes(), self.front.routes(), by_providers)
         tree.mount(PREFIX, routes, subtree=True)
+        tree.mount(IAM, Router(IAM, "users", self._users.routes()), subtree=True)
         tree.mount(WELL_KNOWN, well_known_routes(self.programs.well_known()), subtree=True)
 
     def _not_prepared(self, failure: Failure) -> None:
@@ -203,9 +220,16 @@ class Logins:
     def _leading_changed(self) -> None:
         self.service_account_tokens.look_at_all()
 
-    async def end_user(self, user: str) -> None:
-        """End every session of a user, with programs and in browsers."""
-        await self.tokens.end_user(user)
+    def reload(self, settings: Settings) -> None:
+        """Use other keys, if the settings name others; those before stay published."""
+        try:
+            self.keys.reload(settings)
+        except KeyProblem as error:
+            self.log.error("the keys of before stay in use: {error}", error=str(error))
+
+    async def end_user(self, user: str, keep: str = "") -> None:
+        """End every session of a user but the one called ``keep``, with programs and in browsers."""
+        await self.tokens.end_user(user, keep=keep)
         await self.front.browsers.end_user(user)
 
     async def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Somebody whom an identity provider knows and who has no account here yet (``mappingMethod: manual``; spec 02, 4.5)."""
+"""Somebody whom an identity provider knows and who has no account here (``mappingMethod: manual``; spec 02, 4.5)."""
 
 from __future__ import annotations
 

@@ -43,6 +43,8 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, 
             *wanted,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+        # The recording's backend had another port.
+        mine.write_text(mine.read_text().replace(f"127.0.0.1:{site.backend_port}", "127.0.0.1:18080"))
         yield site, mine
 
 

@@ -1,0 +1,384 @@
+"""``/kapis/iam.kubesphere.io/v1beta1/users`` (spec 02, 6.2 to 6.5).
+
+Lists are answered from memory; what is written goes to Kubernetes with the password hashed already, so that nobody ever
+stores one in clear. Who may manage users is :class:`Authority`'s to say; what people may change of themselves without
+that is in :mod:`.user_objects`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from ksproxyd.authn.directory import Directory
+from ksproxyd.authn.login import Attempt, Login, LoginRefused
+from ksproxyd.authn.passwords import Busy, Passwords
+from ksproxyd.authn.records import LOGIN_RECORDS, USER_REF
+from ksproxyd.authn.rejection import SharedUnavailable
+from ksproxyd.authn.tokens.claims import PRE_REGISTRATION, Claims
+from ksproxyd.authn.tokens.service import Tokens
+from ksproxyd.kapis.bodies import media_type, read_json, unsupported_media_type
+from ksproxyd.kapis.iam.global_roles import GlobalRoles
+from ksproxyd.kapis.iam.user_objects import (
+    API_VERSION,
+    GLOBAL_ROLE,
+    IDENTITY,
+    KIND,
+    PASSWORD_CHANGED,
+    UNINITIALIZED,
+    Object,
+    check_email,
+    check_name,
+    check_own_change,
+    check_password,
+    decoded,
+    invalid,
+    merged,
+    missing,
+    replaced,
+    shown,
+    with_annotations,
+)
+from ksproxyd.kapis.listing import parse_query, select
+from ksproxyd.kapis.router import Route
+from ksproxyd.kube.client import KubeClient
+from ksproxyd.kube.errors import KubeError
+from ksproxyd.model.identity import Identity
+from ksproxyd.model.message import Response
+from ksproxyd.model.query import parameter
+from ksproxyd.model.status import (
+    StatusError,
+    bad_request,
+    conflict,
+    forbidden,
+    service_unavailable,
+    too_many_requests,
+)
+from ksproxyd.server.exchange import Exchange
+from ksproxyd.state.kinds import USERS
+from ksproxyd.state.store import Store
+from ksproxyd.state.validation import field, text
+
+_SUCCESS = {"message": "success"}
+_MERGE = b"application/merge-patch+json"
+_NO_STORE = [(b"Cache-Control", b"no-store")]
+
+
+class Authority(Protocol):
+    """Who may do more than authorization has let through already."""
+
+    def may(self, user: Identity, verb: str, resource: str) -> bool:
+        """Whether ``user`` may do this with every user: ``update`` ``users`` or ``users/password``."""
+
+    def may_grant(self, user: Identity, role: str) -> bool:
+        """Whether ``user`` may give somebody the GlobalRole ``role`` (D-16)."""
+
+
+class Users:
+    """The endpoints; :meth:`routes` are relative to the group's version. ``ended(user, keep)`` ends sessions."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        users: Store,
+        directory: Directory,
+        client: KubeClient,
+        passwords: Passwords,
+        login: Login,
+        tokens: Tokens,
+        authority: Authority,
+        ended: Callable[[str, str], Awaitable[object]],
+    ) -> None:
+        self._clock = clock
+        self._users = users
+        self._directory = directory
+        self._client = client
+        self._passwords = passwords
+        self._login = login
+        self._tokens = tokens
+        self._authority = authority
+        self._ended = ended
+        self._roles = GlobalRoles(client)
+
+    def routes(self) -> list[Route]:
+        """The routes."""
+        return [
+            Route("GET", "/users", self.list, "Users"),
+            Route("POST", "/users", self.create, "Create a user"),
+            Route("GET", "/users/{user}", self.get, "A user"),
+            Route("PUT", "/users/{user}", self.put, "Replace a user"),
+            Route("PATCH", "/users/{user}", self.patch, "Change a user (merge patch)"),
+            Route("DELETE", "/users/{user}", self.delete, "Delete a user"),
+            Route("PUT", "/users/{user}/password", self.change_password, "Change a password"),
+            Route("GET", "/users/{user}/loginrecords", self.login_records, "Logins of a user"),
+        ]
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    async def list(self, exchange: Exchange) -> Response:
+        """A page of the users. What filters see has no hash, so none can be guessed at."""
+        self._need_users()
+        role = parameter(exchange.query, "globalrole")
+        if role:
+            names = await self._roles.users_with(role)
+            found = [self._users.get(("", name)) for name in names]
+            items = [shown(each) for each in found if each is not None]
+            return _answer({"items": items, "totalItems": len(items)})
+        chosen, total = select(map(shown, self._users.values()), parse_query(exchange.query))
+        return _answer({"items": chosen, "totalItems": total})
+
+    async def get(self, exchange: Exchange, user: str) -> Response:
+        """One user."""
+        return _answer(shown(await self._read(user)))
+
+    async def login_records(self, exchange: Exchange, user: str) -> Response:
+        """Logins, the newest first. The user need not exist (any more)."""
+        self._need_users()
+        try:
+            listing = await self._client.list(LOGIN_RECORDS, label_selector=f"{USER_REF}={user}")
+        except KubeError as error:
+            raise _passed_on(error) from error
+        chosen, total = select(listing.items, parse_query(exchange.query))
+        for each in chosen:
+            each.get("metadata", {}).pop("managedFields", None)
+        return _answer({"items": chosen, "totalItems": total})
+
+    async def _read(self, name: str) -> Object:
+        """The user as Kubernetes has it now."""
+        try:
+            return await self._client.get(USERS.resource, name)
+        except KubeError as error:
+            raise missing(name) if error.code == 404 else _passed_on(error) from error
+
+    def _need_users(self) -> None:
+        if not self._users.synced:
+            raise service_unavailable("the users are not known yet; try again in a moment", 1)
+
+    # -- creating ----------------------------------------------------------------------------------------------
+
+    async def create(self, exchange: Exchange) -> Response:
+        """A new user, who can log in at once."""
+        value = decoded(await _body(exchange))
+        registering = exchange.claims if exchange.user.name == PRE_REGISTRATION else None
+        if exchange.user.name == PRE_REGISTRATION:
+            value = _registered(exchange.user, value)
+        name = text(value, "metadata", "name")
+        self._check_new(name, value)
+        role = text(value, "metadata", "annotations", GLOBAL_ROLE)
+        if role:
+            await self._check_grant(exchange.user, role)
+        made = await self._prepared(name, value)
+        if isinstance(registering, Claims) and not await self._tokens.spend_registration(registering):
+            raise forbidden("an account was made with this login already; log in again")
+        try:
+            stored = await self._client.create(USERS.resource, made)
+        except KubeError as error:
+            if isinstance(registering, Claims):
+                await self._tokens.give_back_registration(registering)
+            raise _passed_on(error) from error
+        if role:
+            await self._roles.grant(name, role)
+        return _answer(shown(stored))
+
+    def _check_new(self, name: str, value: Object) -> None:
+        check_name(name)
+        email = field(value, "spec", "email")
+        check_email(name, "" if email is None else email)
+        self._need_users()
+        self._check_email_free(name, email)
+        if self._directory.find(name) is not None:
+            raise conflict(f'users.iam.kubesphere.io "{name}" already exists', {"name": name, "kind": "users"})
+        password = field(value, "spec", "password")
+        if password:
+            check_password(name, password)
+
+    def _check_email_free(self, name: str, email: Any) -> None:
+        other = self._directory.by_email(email) if email else None
+        if other is not None and other.name != name:
+            raise conflict(f'{KIND}.iam.kubesphere.io "{name}": the e-mail address is another user\'s')
+
+    async def _prepared(self, name: str, value: Object) -> Object:
+        metadata = dict(value["metadata"])
+        for given in ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "finalizers"):
+            metadata.pop(given, None)
+        spec = {"email": "", **(field(value, "spec") or {})}
+        made = {**value, "apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
+        if spec.get("password"):
+            spec["password"] = await self._hash(spec["password"])
+            made = with_annotations(made, lambda found: found.update({PASSWORD_CHANGED: self._now()}))
+        else:
+            spec.pop("password", None)
+        state = text(value, "status", "state") or "Active"
+        if state not in ("Active", "Disabled"):
+            raise invalid(name, "status.state: Unsupported value: use Active or Disabled")
+        made["status"] = {"state": state, "lastTransitionTime": self._now()}
+        return made
+
+    async def _check_grant(self, user: Identity, role: str) -> None:
+        await self._roles.need(role)
+        if not self._authority.may_grant(user, role):
+            raise forbidden(f'user "{user.name}" may not give the global role "{role}", which has rights of its own')
+
+    # -- changing ----------------------------------------------------------------------------------------------
+
+    async def put(self, exchange: Exchange, user: str) -> Response:
+        """Replace a user; the hash stays."""
+        value = decoded(await _body(exchange))
+        named = text(value, "metadata", "name")
+        if named != user:
+            raise bad_request(f"the name of the object ({named}) does not match the name on the URL ({user})")
+        if not text(value, "metadata", "resourceVersion"):
+            where = "metadata.resourceVersion: Invalid value: 0: must be specified for an update"
+            raise invalid(user, where)
+        return await self._change(exchange, user, await self._read(user), value)
+
+    async def patch(self, exchange: Exchange, user: str) -> Response:
+        """Change some of a user, by the rules of :meth:`put`."""
+        if media_type(exchange) not in (_MERGE, b"application/json"):
+            raise unsupported_media_type(_MERGE.decode())
+        patch = await _body(exchange, _MERGE)
+        old = await self._read(user)
+        value = decoded(merged(old, patch))
+        if text(value, "metadata", "name") != user:
+            raise bad_request("a user's name cannot be changed")
+        return await self._change(exchange, user, old, value)
+
+    async def _change(self, exchange: Exchange, name: str, old: Object, value: Object) -> Response:
+        who = exchange.user
+        check_email(name, field(value, "spec", "email"))
+        self._need_users()
+        self._check_email_free(name, field(value, "spec", "email"))
+        new = replaced(old, value, self._now())
+        if not self._authority.may(who, "update", "users"):
+            check_own_change(name, old, new)
+        role = text(new, "metadata", "annotations", GLOBAL_ROLE)
+        granting = bool(role) and role != await self._roles.role_of(name)
+        if granting:
+            await self._check_grant(who, role)
+        try:
+            stored = await self._client.update(USERS.resource, new)
+        except KubeError as error:
+            raise _passed_on(error) from error
+        if granting:
+            await self._roles.grant(name, role)
+        if text(stored, "status", "state") == "Disabled":
+            await self._end(name)
+        return _answer(shown(stored))
+
+    async def delete(self, exchange: Exchange, user: str) -> Response:
+        """Delete a user; what belongs to it goes with it."""
+        try:
+            await self._client.delete(USERS.resource, user)
+        except KubeError as error:
+            raise missing(user) if error.code == 404 else _passed_on(error) from error
+        await self._end(user)
+        return Response.json(200, _SUCCESS)
+
+    async def change_password(self, exchange: Exchange, user: str) -> Response:
+        """A new password. Who does not manage passwords shows the current one; other sessions end (D-34)."""
+        body = await _body(exchange)
+        current, new = field(body, "currentPassword"), field(body, "password")
+        manages = self._authority.may(exchange.user, "update", "users/password")
+        old = await self._read(user)
+        if current or not manages:
+            await self._confirm(exchange, user, current if isinstance(current, str) else "")
+        if not new:
+            raise bad_request("the new password is empty: send it as `password`")
+        check_password(user, new)
+        hashed = await self._hash(new)
+        own = exchange.user.name == user
+
+        def noted(annotations: dict[str, Any]) -> None:
+            annotations[PASSWORD_CHANGED] = self._now()
+            if own:
+                annotations.pop(UNINITIALIZED, None)
+
+        changed = with_annotations({**old, "spec": {**(field(old, "spec") or {}), "password": hashed}}, noted)
+        try:
+            await self._client.update(USERS.resource, changed)
+        except KubeError as error:
+            raise _passed_on(error) from error
+        keep = exchange.claims.session if own and isinstance(exchange.claims, Claims) else ""
+        await self._end(user, keep)
+        return Response.json(200, _SUCCESS)
+
+    async def _confirm(self, exchange: Exchange, user: str, password: str) -> None:
+        agent = (exchange.fields.get(b"user-agent") or b"").decode("utf-8", "replace")
+        try:
+            await self._login.confirm(user, password, Attempt(exchange.client, agent))
+        except LoginRefused as refused:
+            if refused.kind == "limited":
+                raise too_many_requests("too many wrong passwords; try again later", refused.retry_after) from None
+            if refused.kind == "busy":
+                raise _busy() from None
+            raise bad_request("incorrect old password") from None
+        except SharedUnavailable as error:
+            raise error.error() from None
+
+    async def _hash(self, password: str) -> str:
+        try:
+            return await self._passwords.hash(password)
+        except Busy:
+            raise _busy() from None
+
+    async def _end(self, user: str, keep: str = "") -> None:
+        try:
+            await self._ended(user, keep)
+        except SharedUnavailable as error:
+            # What was asked for is done. Tokens of users that are gone or disabled are good for nothing in any case;
+            # others live until the store is back and somebody ends them, which the answer asks for.
+            self.log.warn("the sessions of user {name} could not be ended: {why}", name=user, why=str(error))
+            raise error.error() from None
+
+    def _now(self) -> str:
+        return datetime.fromtimestamp(int(self._clock.seconds()), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _registered(user: Identity, value: Object) -> Object:
+    """The account that somebody from an identity provider makes for themselves: linked, and without rights (6.3)."""
+    extra = dict(user.extra)
+    idp, uid = extra.get("idp", ()), extra.get("uid", ())
+    if len(idp) != 1 or len(uid) != 1 or not idp[0] or not uid[0]:
+        raise bad_request("invalid registration token")
+
+    def linked(annotations: dict[str, Any]) -> None:
+        for name in tuple(annotations):
+            if name.startswith("iam.kubesphere.io/"):
+                del annotations[name]
+        annotations[IDENTITY + idp[0]] = uid[0]
+
+    kept = {"metadata": {"name": text(value, "metadata", "name")}, "spec": dict(field(value, "spec") or {})}
+    kept["spec"].pop("groups", None)
+    return with_annotations(kept, linked)
+
+
+def _busy() -> StatusError:
+    return service_unavailable("too many passwords are being looked at; try again", 1)
+
+
+def _answer(value: Any) -> Response:
+    return Response.json(200, value, _NO_STORE)
+
+
+def _passed_on(error: KubeError) -> StatusError:
+    """What Kubernetes said, without a password that its text may show."""
+    message = error.message
+    if error.code == 422 and "spec.password" in message:
+        message = "spec.password: the password does not meet the rules"
+    return StatusError(error.code, error.reason, message)
+
+
+async def _body(exchange: Exchange, *more: bytes) -> Any:
+    """The JSON in the body. A body without its type is a 400, as it always was here."""
+    given = media_type(exchange)
+    if given in more:
+        exchange.fields.replace(b"Content-Type", b"application/json")
+    elif given != b"application/json":
+        raise bad_request(f"unable to read a body of type {given.decode('latin-1') or '(none)'}: send application/json")
+    return await read_json(exchange)
