@@ -198,7 +198,8 @@ class SignIn:
         key, status = _SAID[problem] if problem else ("", 200)
         shown = Html("")
         if key:
-            until = datetime.fromtimestamp(self._clock.seconds() + retry_after, UTC)
+            # Rounded up: who comes at the time that is said, is let in.
+            until = datetime.fromtimestamp(self._clock.seconds() + retry_after + 59, UTC)
             minutes = max(1, math.ceil(retry_after / 60))
             shown = self._pages.error_text(words, key, minutes=minutes, until=f"{until:%H:%M}")
         headers: Pairs = [*cookies]
