@@ -234,8 +234,13 @@ class Users:
         if named != user:
             raise bad_request(f"the name of the object ({named}) does not match the name on the URL ({user})")
         if not text(value, "metadata", "resourceVersion"):
-            where = "metadata.resourceVersion: Invalid value: 0: must be specified for an update"
-            raise invalid(user, where)
+            raise StatusError(
+                422,
+                "Invalid",
+                f'users.iam.kubesphere.io "{user}" is invalid: metadata.resourceVersion: Invalid value: 0: '
+                "must be specified for an update",
+                {"name": user, "group": "iam.kubesphere.io", "kind": "users"},
+            )
         return await self._change(exchange, user, await self._read(user), value)
 
     async def patch(self, exchange: Exchange, user: str) -> Response:
@@ -380,5 +385,6 @@ async def _body(exchange: Exchange, *more: bytes) -> Any:
     if given in more:
         exchange.fields.replace(b"Content-Type", b"application/json")
     elif given != b"application/json":
-        raise bad_request(f"unable to read a body of type {given.decode('latin-1') or '(none)'}: send application/json")
+        shown_type = given.decode("latin-1")
+        raise bad_request(f"Unable to unmarshal content of type: {shown_type} (send application/json)")
     return await read_json(exchange)
