@@ -175,6 +175,10 @@ class ServerConnection(RequestStream):
         self._marked = now = self.server.wheel.now
         self.deadline = now + min(_TICK, self.server.timeouts.write)
 
+    def backed_up(self) -> None:
+        if self.current is None and not self._closing and not self._hijacked:
+            self._await_reader(self.queued())
+
     def _look_at_reader(self, queued: int) -> None:
         now, patience = self.server.wheel.now, self.server.timeouts.write
         if not queued:

@@ -1,9 +1,9 @@
 """A connection as both sides of the gateway use it: eager writes, TLS inside, back-pressure, half-close.
 
-Writing to an idle socket goes to the kernel at once instead of waiting for a reactor turn and two
-``epoll_ctl`` calls; only what the kernel does not take is queued with the transport. A producer is
-registered with the transport at the moment something is queued, so the common small message never pays
-for it.
+Writing to an idle socket goes to the kernel in this reactor turn (small messages together at its end, see
+:mod:`ksproxyd.transport.outbox`) instead of waiting for the next and two ``epoll_ctl`` calls; only what the kernel does
+not take is queued with the transport. A producer is registered with the transport at the moment something is queued, so
+the common small message never pays for it.
 """
 
 from __future__ import annotations
@@ -11,15 +11,22 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable
+from errno import EWOULDBLOCK
 from typing import Any
 from typing import Protocol as Interface
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.protocol import Protocol
+from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ksproxyd.transport.outbox import SMALL, outbox
 from ksproxyd.transport.tls import TLSLayer
+
+#: Bytes that are read at once.
+READ = 65536
 
 #: ``TCP_ESTABLISHED``, the first byte of ``struct tcp_info`` (tcp(7)) while both directions are open.
 _ESTABLISHED = 1
@@ -69,6 +76,9 @@ class Stream(Protocol):
     #: The peer's FIN has been read; reading on would find it again and again.
     _all_read = False
     _eager: Callable[[bytes], int] | None = None
+    _recv: Callable[[int], bytes]
+    #: What waits in the outbox.
+    _held = b""
     receiver: Receiver | None = None
 
     # -- what subclasses define ------------------------------------------------------------------------
@@ -113,6 +123,24 @@ class Stream(Protocol):
         self._push(data)
 
     def _push(self, data: bytes) -> None:
+        if outbox.collecting and len(data) + len(self._held) <= SMALL:
+            transport = self.transport
+            if self._eager is not None and not transport._tempDataLen and not transport.dataBuffer:
+                if not self._held:
+                    outbox.senders.append(self)
+                self._held += data
+                return
+        if self._held:
+            self.send_held()
+        self._write(data)
+
+    def send_held(self) -> None:
+        """Send what has waited in the outbox, if anything has."""
+        data, self._held = self._held, b""
+        if data:
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
         transport = self.transport
         eager = self._eager
         if eager is not None and not transport._tempDataLen and not transport.dataBuffer:
@@ -133,9 +161,14 @@ class Stream(Protocol):
             self._registered = True
             transport.registerProducer(producer, True)
         transport.write(data)
+        if producer is None:
+            self.backed_up()
+
+    def backed_up(self) -> None:
+        """Something is queued, and nobody feeds this stream who could be told to wait."""
 
     def queued(self) -> int:
-        """Bytes accepted by :meth:`send` that the kernel has not taken yet."""
+        """Bytes of :meth:`send` that the kernel was offered and has not taken yet."""
         transport = self.transport
         if self._eager is None:
             return 0
@@ -197,6 +230,10 @@ class Stream(Protocol):
             notify = self.tls.close()
             if notify:
                 self._push(notify)
+        self._close_transport()
+
+    def _close_transport(self) -> None:
+        self.send_held()
         self._closing = True
         self.clear_producer()
         self.transport.loseConnection()
@@ -207,11 +244,13 @@ class Stream(Protocol):
             notify = self.tls.close()
             if notify:
                 self._push(notify)
+        self.send_held()
         self.clear_producer()
         self.transport.loseWriteConnection()
 
     def abort(self) -> None:
         """Drop the connection and whatever is queued; the peer sees a reset."""
+        self.send_held()
         self._closing = True
         self._producer = None
         self._registered = False
@@ -224,6 +263,9 @@ class Stream(Protocol):
         handle = getattr(self.transport, "socket", None)
         if handle is not None:
             self._eager = handle.send
+            if type(self.transport).doRead is Connection.doRead:
+                self._recv = handle.recv
+                self.transport.doRead = self._do_read
         set_no_delay = getattr(self.transport, "setTcpNoDelay", None)
         if set_no_delay is not None:
             set_no_delay(True)
@@ -237,6 +279,17 @@ class Stream(Protocol):
         self.dataReceived = self._sealed  # type: ignore[method-assign]
         if client:
             self._sealed(b"")
+
+    def _do_read(self) -> Exception | None:
+        """The transport's ``doRead`` in one call instead of two. A reason that is returned ends the connection."""
+        try:
+            data = self._recv(READ)
+        except OSError as error:
+            return None if error.errno == EWOULDBLOCK else CONNECTION_LOST
+        if not data:
+            return CONNECTION_DONE
+        self.dataReceived(data)
+        return None
 
     def dataReceived(self, data: bytes) -> None:
         self.received(data)
@@ -260,9 +313,7 @@ class Stream(Protocol):
             alert = tls.alert()
             if alert:
                 self._push(alert)
-            self._closing = True
-            self.clear_producer()
-            self.transport.loseConnection()
+            self._close_transport()
             self.tls_failed(error)
             return
         if answer:
@@ -291,6 +342,7 @@ class Stream(Protocol):
         # Instance attributes that point back at this object would keep it alive until the next collection.
         for name in ("dataReceived", "received", "ended"):
             self.__dict__.pop(name, None)
+        vars(self.transport).pop("doRead", None)
         self.lost(reason)
         if receiver is not None:
             self.receiver = None
