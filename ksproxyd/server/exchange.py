@@ -22,6 +22,7 @@ from ksproxyd.transport.stream import Producer, Stream
 
 if TYPE_CHECKING:
     from ksproxyd.server.connection import ServerConnection
+    from ksproxyd.server.head import RequestHead
 
 #: What the log and the metrics say of a request whose client left before the answer was complete.
 CLIENT_GONE = 499
@@ -81,22 +82,25 @@ class Exchange:
     _silent: bool = False
     _id: str = ""
 
-    def __init__(
-        self,
-        connection: ServerConnection,
-        method: str,
-        target: bytes,
-        minor: int,
-        fields: Fields,
-    ) -> None:
+    def __init__(self, connection: ServerConnection, head: RequestHead) -> None:
         self.connection = connection
-        self.method = method
-        self.target = target
-        self.path, mark, self.query = target.partition(b"?")
-        self.has_query = mark == b"?"
-        self.minor = minor
-        self.fields = fields
-        self.keep_alive = minor == 1
+        #: As it was sent; the attributes beside it are what is made of it.
+        self.head = head
+        self.method = head.method
+        self.target = head.target
+        self.path = head.path
+        self.query = head.query
+        self.has_query = head.has_query
+        self.minor = head.minor
+        self.keep_alive = head.keep_alive
+        self.fields = Fields.of(head.items, head.index)
+        if head.length:
+            self.length = head.length
+            self.wants_continue = head.wants_continue
+            self.body_done = False
+        if head.upgrade is not None:
+            self.upgrade = head.upgrade
+        self.started = connection.server.clock.seconds()
         self.client = connection.client
         self.peer = connection.peer
         self.secure = connection.secure
@@ -147,12 +151,12 @@ class Exchange:
                 raise ValueError(f"a line break in the field {name!r}")
             lines += (name, b": ", value, b"\r\n")
             dated = dated or name.lower() == b"date"
-        self.start_lines(status, lines, length, dated)
+        self.start_lines(status, b"".join(lines), length, dated)
 
-    def start_lines(self, status: int, lines: list[bytes], length: int | None, dated: bool) -> None:
-        """Like :meth:`start`, with the fields as pieces ``name, b": ", value, b"\\r\\n", …`` (the relay's way).
+    def start_lines(self, status: int, lines: bytes, length: int | None, dated: bool) -> None:
+        """Like :meth:`start`, with the fields as they are sent (the relay's way).
 
-        The pieces must not hold framing or connection fields; those are this method's.
+        They must not hold framing or connection fields; those are this method's.
         """
         if self.status:
             if self.finished:
@@ -162,8 +166,7 @@ class Exchange:
         self.status = status
         connection = self.connection
         out = self._out
-        out.append(status_line(status))
-        out += lines
+        out += (status_line(status), lines)
         if self.extra_headers is not None:
             for name, value in self.extra_headers:
                 out += (name, b": ", value, b"\r\n")
@@ -226,10 +229,10 @@ class Exchange:
         self.finished = True
         self.connection.cut(self)
 
-    def interim(self, status: int, lines: list[bytes]) -> None:
+    def interim(self, status: int, lines: bytes = b"") -> None:
         """Send a 1xx answer ahead of the final one. HTTP/1.0 clients do not get it (RFC 9110, 15.2)."""
         if self.minor and not self.status and not self.finished:
-            self.connection.answer(self, b"".join([status_line(status), *lines, b"\r\n"]))
+            self.connection.answer(self, status_line(status) + lines + b"\r\n")
 
     def set_producer(self, producer: Producer) -> None:
         """``producer`` writes this answer and is paused while the client does not keep up."""
@@ -273,7 +276,7 @@ class Exchange:
         """Send ``100 Continue`` if the client waits for it (RFC 9110, 10.1.1)."""
         if self.wants_continue and not self.body_done:
             self.wants_continue = False
-            self.interim(100, [])
+            self.interim(100)
 
     def pause_body(self) -> None:
         """Stop the body for a while; the client feels it through TCP."""

@@ -14,10 +14,10 @@ import httptools
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ksproxyd.model.message import Fields
+from ksproxyd.model.message import Item
 from ksproxyd.model.status import StatusError, internal
 from ksproxyd.server.exchange import Exchange
-from ksproxyd.server.head import FRAMING, Refused, begin_exchange, malformed
+from ksproxyd.server.head import FRAMING, Refused, RequestHead, malformed, read_head
 from ksproxyd.transport.stream import Stream
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class RequestStream(Stream):
     _mark = 0
 
     _parser: httptools.HttpRequestParser
-    _items: list[tuple[bytes, bytes, bytes]]
+    _items: list[Item]
 
     if TYPE_CHECKING:
         # The writing half's.
@@ -89,6 +89,9 @@ class RequestStream(Stream):
             """It is not this exchange's turn yet."""
 
         def _go(self) -> None:
+            """Serve the current exchange, or let others have their turn first."""
+
+        def _run(self, exchange: Exchange) -> None:
             """Serve the current exchange."""
 
         def _body_broke(self, exchange: Exchange, error: StatusError) -> None:
@@ -105,6 +108,14 @@ class RequestStream(Stream):
         if self._deaf or self._last or self._asking is not None:
             self._unasked(data)
             return
+        if parsing is None and self.current is None and not (self._in_head or self._waiting or self._closing):
+            head = self.server.heads.get(data)
+            if head is not None:
+                # The parser stands where a request begins, and stays: it would say the same again.
+                self._turn = 1
+                self.current = exchange = self._begun(head)
+                self._run(exchange)
+                return
         before = -1
         self._raw = data
         self._behind = None
@@ -290,26 +301,40 @@ class RequestStream(Stream):
             if error is not None:
                 self._refuse(error)
                 raise Refused
-        fields = Fields()
-        fields.items = items
         try:
-            exchange = begin_exchange(self, self._parser, self._url, fields, raw, at)  # type: ignore[arg-type]
+            head = read_head(self._parser, self._url, tuple(items), raw, at, limits)
         except StatusError as error:
             self._refuse(error)
             raise Refused from None
+        if (
+            not at
+            and not head.length
+            and head.keep_alive
+            and head.upgrade is None
+            and raw.find(b"\r\n\r\n") + 4 == len(raw)
+            and type(raw) is bytes
+        ):
+            # The piece is this head and nothing else.
+            self.server.heads.keep(raw, head)
         self._in_head = False
         self._partial = None
-        self._parsing = exchange
-        self._behind = length = exchange.length
-        if length:
-            exchange.body_done = False
-        elif exchange.upgrade is not None:
+        self._parsing = exchange = self._begun(head)
+        self._behind = head.length
+        if exchange.upgrade is not None:
             self._asking = exchange
         if self.current is None and not self._waiting:
             self.current = exchange
             self._ready = True
         else:
             self._wait(exchange)
+
+    def _begun(self, head: RequestHead) -> Exchange:
+        """The exchange for ``head``."""
+        exchange = Exchange(self, head)  # type: ignore[arg-type]
+        addresses = self.server.addresses
+        if addresses is not None:
+            addresses(exchange)
+        return exchange
 
     def _size_of_head(self, raw: bytes | bytearray, at: int) -> int:
         """Bytes of the complete head; nearly, where it is not known where it begins."""
@@ -394,17 +419,12 @@ class RequestStream(Stream):
             return
         # As much of the request as is known, for the form of the answer and for the log.
         method = self._parser.get_method().decode("latin-1") if self._url else "GET"
-        fields = Fields()
-        if self._in_head:
-            fields.items = self._items
-        exchange = Exchange(self, method, self._url or b"/", 1, fields)  # type: ignore[arg-type]
-        exchange.started = self.server.clock.seconds()
+        items = tuple(self._items) if self._in_head else ()
+        exchange = self._begun(RequestHead(method, self._url or b"/", 1, items))
         exchange.keep_alive = False
         exchange.refusal = error
         self._in_head = False
         self._partial = None
-        if self.server.addresses is not None:
-            self.server.addresses(exchange)
         if self.current is None and not self._waiting:
             self.current = exchange
             self._ready = True
