@@ -278,10 +278,6 @@ class ServerConnection(RequestStream):
 
     # -- answers (called by Exchange) ------------------------------------------------------------------
 
-    def answer(self, exchange: Exchange, data: bytes) -> None:
-        """Send a part of the current exchange's answer."""
-        self.send(data)
-
     def ends_with(self, exchange: Exchange) -> bool:
         """Whether this exchange's answer is to be the connection's last."""
         return self.draining and not self._waiting and not self._stash and not self._in_head

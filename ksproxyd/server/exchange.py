@@ -209,7 +209,7 @@ class Exchange:
         out = self._out
         if out and not self.finished:
             self._out = []
-            self.connection.answer(self, out[0] if len(out) == 1 else b"".join(out))
+            self.connection.send(out[0] if len(out) == 1 else b"".join(out))
 
     def finish(self) -> None:
         """The answer is complete."""
@@ -232,7 +232,7 @@ class Exchange:
     def interim(self, status: int, lines: bytes = b"") -> None:
         """Send a 1xx answer ahead of the final one. HTTP/1.0 clients do not get it (RFC 9110, 15.2)."""
         if self.minor and not self.status and not self.finished:
-            self.connection.answer(self, status_line(status) + lines + b"\r\n")
+            self.connection.send(status_line(status) + lines + b"\r\n")
 
     def set_producer(self, producer: Producer) -> None:
         """``producer`` writes this answer and is paused while the client does not keep up."""

@@ -64,6 +64,7 @@ class RequestHead:
         "passed",
         "path",
         "query",
+        "rerouted",
         "target",
         "upgrade",
         "wants_continue",
@@ -85,6 +86,8 @@ class RequestHead:
         self.wants_continue = False
         #: For whoever passes the request on: for what the fields were last made ready, and what came of it.
         self.passed: tuple[object, bytes] = (None, b"")
+        #: The same for the target.
+        self.rerouted: tuple[object, bytes] = (None, b"")
 
 
 def read_head(

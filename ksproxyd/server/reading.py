@@ -14,6 +14,7 @@ import httptools
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ksproxyd.model.memory import Memory
 from ksproxyd.model.message import Item
 from ksproxyd.model.status import StatusError, internal
 from ksproxyd.server.exchange import Exchange
@@ -108,7 +109,12 @@ class RequestStream(Stream):
         if self._deaf or self._last or self._asking is not None:
             self._unasked(data)
             return
-        if parsing is None and self.current is None and not (self._in_head or self._waiting or self._closing):
+        if (
+            parsing is None
+            and self.current is None
+            and not (self._in_head or self._waiting or self._closing)
+            and len(data) <= Memory.LONGEST
+        ):
             head = self.server.heads.get(data)
             if head is not None:
                 # The parser stands where a request begins, and stays: it would say the same again.

@@ -123,21 +123,22 @@ class Stream(Protocol):
         self._push(data)
 
     def _push(self, data: bytes) -> None:
-        if outbox.collecting and len(data) + len(self._held) <= SMALL:
-            transport = self.transport
-            if self._eager is not None and not transport._tempDataLen and not transport.dataBuffer:
-                if not self._held:
-                    outbox.senders.append(self)
-                self._held += data
-                return
-        if self._held:
-            self.send_held()
-        self._write(data)
+        held = self._held
+        if held:
+            data = held + data
+            self._held = b""
+        if outbox.collecting and len(data) <= SMALL:
+            if not held:
+                outbox.senders.append(self)
+            self._held = data
+        else:
+            self._write(data)
 
     def send_held(self) -> None:
         """Send what has waited in the outbox, if anything has."""
-        data, self._held = self._held, b""
+        data = self._held
         if data:
+            self._held = b""
             self._write(data)
 
     def _write(self, data: bytes) -> None:

@@ -12,10 +12,11 @@ class AnswerHead:
     """The head of a final answer: end-to-end fields only.
 
     ``length`` None: known at the end. ``dated``: there is a ``Date`` among the fields. ``reusable``: the connection may
-    serve another request afterwards. Heads with the same bytes may be one object, so it is not to be changed.
+    serve another request afterwards. ``lines`` are the fields, ready to send. Heads with the same bytes may be one
+    object, so it is not to be changed.
     """
 
-    __slots__ = ("_lines", "dated", "items", "length", "reusable", "status")
+    __slots__ = ("dated", "items", "length", "lines", "reusable", "status")
 
     def __init__(self, status: int, items: tuple[Item, ...], length: int | None, dated: bool, reusable: bool) -> None:
         self.status = status
@@ -23,14 +24,7 @@ class AnswerHead:
         self.length = length
         self.dated = dated
         self.reusable = reusable
-        self._lines: bytes | None = None
-
-    def lines(self) -> bytes:
-        """The fields, ready to send."""
-        lines = self._lines
-        if lines is None:
-            lines = self._lines = field_lines(self.items)
-        return lines
+        self.lines = field_lines(items)
 
 
 def field_lines(items: Iterable[Item]) -> bytes:

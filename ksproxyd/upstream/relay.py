@@ -213,7 +213,7 @@ class Relay:
             length = None if status == 304 else 0
         if exchange.extra_headers is not None:
             items = only_ours(items, exchange.extra_headers)
-        lines = head.lines() if items is head.items else field_lines(items)
+        lines = head.lines if items is head.items else field_lines(items)
         exchange.start_lines(status, lines, length, dated)
 
     def _change(self, answer: Answer) -> Answer | None:
