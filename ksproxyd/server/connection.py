@@ -50,8 +50,9 @@ class ServerConnection(RequestStream):
         self.peer = peer
         self.client = peer
         self.secure = secure
-        self._parser = httptools.HttpRequestParser(self)
-        self._items = []
+        super().__init__()
+        self._feeder = None
+        self.draining = False
 
     # -- the connection's life -------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from ksproxyd.model.identity import ANONYMOUS, Identity
 from ksproxyd.model.message import Fields, Pairs, Response
 from ksproxyd.model.status import StatusError, render, too_large
-from ksproxyd.model.status_lines import status_line
+from ksproxyd.model.status_lines import STATUS_LINES, status_line
 from ksproxyd.transport.stream import Producer, Stream
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 #: What the log and the metrics say of a request whose client left before the answer was complete.
 CLIENT_GONE = 499
+
+
+_new_fields = Fields.__new__
 
 
 class BodySink(Protocol):
@@ -48,38 +51,52 @@ class Exchange:
     that re-routes the request replaces them.
     """
 
-    # Defaults live on the class: most requests never touch most of these, and setting them costs time.
-    length: int = 0
-    upgrade: bytes | None = None
+    # What most requests touch has a slot: the interpreter finds it fastest there, and slowest in a default on the
+    # class. The rest has its default on the class, and nothing until it is set.
+    __slots__ = (
+        "__dict__",
+        "_chunked",
+        "_out",
+        "_silent",
+        "body_done",
+        "claims",
+        "client",
+        "connection",
+        "extra_headers",
+        "fields",
+        "finished",
+        "has_query",
+        "head",
+        "info",
+        "keep_alive",
+        "length",
+        "method",
+        "minor",
+        "node",
+        "on_gone",
+        "path",
+        "peer",
+        "query",
+        "received",
+        "refusal",
+        "secure",
+        "sent",
+        "sink",
+        "started",
+        "status",
+        "target",
+        "trusted",
+        "upgrade",
+        "upstream_seconds",
+        "user",
+    )
+
     wants_continue: bool = False
-    trusted: bool = False
-    started: float = 0.0
-    info: Any = None
-    user: Identity = ANONYMOUS
-    #: What the bearer token says that proved the user, if one did (:class:`ksproxyd.authn.tokens.claims.Claims`).
-    claims: Any = None
     cluster: Any = None
-    #: Name of the upstream or node that answered, for the log and the metrics.
-    node: str = ""
     notes: dict[str, Any] | None = None
-    #: Added to whatever answer goes out (CORS).
-    extra_headers: Pairs | None = None
-    status: int = 0
-    #: Body bytes answered and body bytes received.
-    sent: int = 0
-    received: int = 0
-    upstream_seconds: float = 0.0
-    finished: bool = False
     hijacked: bool = False
-    #: Set by the server instead of handing the exchange on: the request is refused with this.
-    refusal: StatusError | None = None
-    on_gone: Callable[[], object] | None = None
-    sink: BodySink | None = None
     buffered: list[bytes] | None = None
-    body_done: bool = True
     _paused: bool = False
-    _chunked: bool = False
-    _silent: bool = False
     _id: str = ""
 
     def __init__(self, connection: ServerConnection, head: RequestHead) -> None:
@@ -93,17 +110,40 @@ class Exchange:
         self.has_query = head.has_query
         self.minor = head.minor
         self.keep_alive = head.keep_alive
-        self.fields = Fields.of(head.items, head.index)
-        if head.length:
-            self.length = head.length
-            self.wants_continue = head.wants_continue
-            self.body_done = False
-        if head.upgrade is not None:
-            self.upgrade = head.upgrade
+        self.upgrade = head.upgrade
+        self.fields = fields = _new_fields(Fields)
+        fields.items = head.items
+        fields._index = head.index
+        self.length = length = head.length
+        self.body_done = not length
+        if head.wants_continue:
+            self.wants_continue = True
         self.started = connection.server.clock.seconds()
         self.client = connection.client
         self.peer = connection.peer
         self.secure = connection.secure
+        self.trusted = False
+        self.info: Any = None
+        self.user: Identity = ANONYMOUS
+        #: What the bearer token says that proved the user, if one did
+        #: (:class:`ksproxyd.authn.tokens.claims.Claims`).
+        self.claims: Any = None
+        #: Name of the upstream or node that answered, for the log and the metrics.
+        self.node = ""
+        #: Added to whatever answer goes out (CORS).
+        self.extra_headers: Pairs | None = None
+        self.status = 0
+        #: Body bytes answered and body bytes received.
+        self.sent = 0
+        self.received = 0
+        self.upstream_seconds = 0.0
+        self.finished = False
+        #: Set by the server instead of handing the exchange on: the request is refused with this.
+        self.refusal: StatusError | None = None
+        self.on_gone: Callable[[], object] | None = None
+        self.sink: BodySink | None = None
+        self._chunked = False
+        self._silent = False
         self._out: list[bytes] = []
 
     @property
@@ -166,7 +206,7 @@ class Exchange:
         self.status = status
         connection = self.connection
         out = self._out
-        out += (status_line(status), lines)
+        out += (STATUS_LINES.get(status) or status_line(status), lines)
         if self.extra_headers is not None:
             for name, value in self.extra_headers:
                 out += (name, b": ", value, b"\r\n")
@@ -215,11 +255,15 @@ class Exchange:
         """The answer is complete."""
         if self.finished:
             return
+        out = self._out
         if self._chunked:
-            self._out.append(b"0\r\n\r\n")
-        self.flush()
+            out.append(b"0\r\n\r\n")
+        connection = self.connection
+        if out:
+            self._out = []
+            connection.send(b"".join(out))
         self.finished = True
-        self.connection.answered(self)
+        connection.answered(self)
 
     def abort(self) -> None:
         """The answer cannot be completed: cut the connection so that the client sees it (RFC 9112, 8)."""

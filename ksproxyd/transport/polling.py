@@ -30,23 +30,6 @@ def poll_directly(reactor: Any) -> bool:
     selectables = reactor._selectables
     waiting = outbox.senders
 
-    def handle(selectable: Any, fd: int, event: int) -> None:
-        try:
-            if event != EPOLLIN:
-                reactor._doReadOrWrite(selectable, fd, event)
-                return
-            # Nearly every event: something to read and nothing else.
-            try:
-                why = selectable.doRead()
-            except Exception as error:
-                _log.failure("reading failed")
-                why = error
-            if why:
-                reactor._disconnectSelectable(selectable, why, True)
-        except Exception:
-            # A reader's or writer's own exceptions end its connection in there; this one came from ending it.
-            _log.failure("ending a connection failed")
-
     def poll(timeout: float | None) -> None:
         try:
             events = poller.poll(-1 if timeout is None else timeout, len(selectables))
@@ -54,15 +37,31 @@ def poll_directly(reactor: Any) -> bool:
             if error.errno == errno.EINTR:
                 return
             raise
+        act = reactor._doReadOrWrite
         outbox.collect()
         try:
             for fd, event in events:
                 # An event before this one may have closed it.
                 selectable = selectables.get(fd)
-                if selectable is not None:
-                    handle(selectable, fd, event)
-                    if len(waiting) >= MOST:
-                        outbox.empty()
+                if selectable is None:
+                    continue
+                try:
+                    if event == EPOLLIN:
+                        # Nearly every event: something to read and nothing else.
+                        try:
+                            why = selectable.doRead()
+                        except Exception as error:
+                            _log.failure("reading failed")
+                            why = error
+                        if why:
+                            reactor._disconnectSelectable(selectable, why, True)
+                    else:
+                        act(selectable, fd, event)
+                except Exception:
+                    # A reader's or writer's own exceptions end its connection in there; this one came from ending it.
+                    _log.failure("ending a connection failed")
+                if len(waiting) >= MOST:
+                    outbox.empty()
         finally:
             outbox.release()
 

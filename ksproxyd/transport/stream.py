@@ -109,39 +109,34 @@ class Stream(Protocol):
 
     # -- writing ---------------------------------------------------------------------------------------
 
-    def send(self, data: bytes) -> None:
-        """Write ``data``: now, if nothing is queued, else behind what is."""
-        if self._closing:
-            return
-        tls = self.tls
-        if tls is not None:
-            try:
-                data = tls.encrypt(data)
-            except ssl.SSLError:
-                self.abort()
-                return
-        self._push(data)
+    def send(self, data: bytes, sealed: bool = False) -> None:
+        """Write ``data``: in this turn of the reactor, if nothing is queued, else behind what is.
 
-    def _push(self, data: bytes) -> None:
+        ``sealed``: the TLS layer's own, which goes out as it is, and at the end, too.
+        """
+        if not sealed:
+            if self._closing:
+                return
+            tls = self.tls
+            if tls is not None:
+                try:
+                    data = tls.encrypt(data)
+                except ssl.SSLError:
+                    self.abort()
+                    return
         held = self._held
-        if held:
-            data = held + data
-            self._held = b""
-        if outbox.collecting and len(data) <= SMALL:
-            if not held:
-                outbox.senders.append(self)
-            self._held = data
-        else:
-            self._write(data)
+        self._held = held + data if held else data
+        if not outbox.collecting or len(self._held) > SMALL:
+            self.send_held()
+        elif not held:
+            outbox.senders.append(self)
 
     def send_held(self) -> None:
-        """Send what has waited in the outbox, if anything has."""
+        """Let the kernel have what has waited in the outbox, if anything has."""
         data = self._held
-        if data:
-            self._held = b""
-            self._write(data)
-
-    def _write(self, data: bytes) -> None:
+        if not data:
+            return
+        self._held = b""
         transport = self.transport
         eager = self._eager
         if eager is not None and not transport._tempDataLen and not transport.dataBuffer:
@@ -230,7 +225,7 @@ class Stream(Protocol):
         if self.tls is not None and self.tls.ready:
             notify = self.tls.close()
             if notify:
-                self._push(notify)
+                self.send(notify, sealed=True)
         self._close_transport()
 
     def _close_transport(self) -> None:
@@ -244,7 +239,7 @@ class Stream(Protocol):
         if self.tls is not None and self.tls.ready:
             notify = self.tls.close()
             if notify:
-                self._push(notify)
+                self.send(notify, sealed=True)
         self.send_held()
         self.clear_producer()
         self.transport.loseWriteConnection()
@@ -272,6 +267,11 @@ class Stream(Protocol):
             set_no_delay(True)
         if self.tls is None:
             self.dataReceived = self.received  # type: ignore[method-assign]
+        # The interpreter finds these faster than their defaults on the class.
+        self._closing = self._closing
+        self._held = self._held
+        self._producer = self._producer
+        self.tls = self.tls
         self.opened()
 
     def start_tls(self, layer: TLSLayer, client: bool) -> None:
@@ -303,7 +303,7 @@ class Stream(Protocol):
             if not tls.ready:
                 answer = tls.handshake(data)
                 if answer:
-                    self._push(answer)
+                    self.send(answer, sealed=True)
                 if not tls.ready:
                     return
                 self.secured()
@@ -313,12 +313,12 @@ class Stream(Protocol):
         except ssl.SSLError as error:
             alert = tls.alert()
             if alert:
-                self._push(alert)
+                self.send(alert, sealed=True)
             self._close_transport()
             self.tls_failed(error)
             return
         if answer:
-            self._push(answer)
+            self.send(answer, sealed=True)
         if plain:
             self.received(plain)
         if tls.closed and not self._closing:

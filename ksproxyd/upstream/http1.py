@@ -452,19 +452,13 @@ class UpstreamConnection(Stream):
         sink, self.sink = self.sink, None
         if sink is None:
             return
-        if self.sent_all:
+        if self._reusable and self.sent_all and not self._closing:
             # Into the pool before the sink hears of it: its next request may come in the same turn.
-            self._settle()
-        else:
-            # An early answer. What is left of the request has nowhere to go, and the framing is in the middle.
-            self._hang_up()
-        sink.end()
-
-    def _settle(self) -> None:
-        if self._reusable and not self._closing:
             self.pool.give_back(self)
         else:
+            # Also after an early answer: what is left of the request has nowhere to go.
             self._hang_up()
+        sink.end()
 
     def _switch(self, rest: bytes) -> None:
         """101: HTTP is over on this connection."""

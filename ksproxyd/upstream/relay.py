@@ -96,14 +96,20 @@ class Relay:
 
     log = Logger()
 
-    # On the class: most relays never touch most of these, and setting them costs time.
-    connection: UpstreamConnection | None = None
-    _dialing: Deferred[UpstreamConnection] | None = None
-    _upload: Upload | None = None
-    _filtered: FilteredBody | None = None
-    _streaming = False
-    _retried = False
-    _begun = 0.0
+    __slots__ = (
+        "_begun",
+        "_dialing",
+        "_filtered",
+        "_head",
+        "_method",
+        "_retried",
+        "_streaming",
+        "_upload",
+        "connection",
+        "exchange",
+        "plan",
+        "proxy",
+    )
 
     def __init__(self, proxy: Proxy, exchange: Exchange, plan: Plan, target: bytes, method: bytes) -> None:
         self.proxy = proxy
@@ -111,6 +117,12 @@ class Relay:
         self.plan = plan
         self._method = method
         self._head = request_head(exchange, plan, method, target)
+        self.connection: UpstreamConnection | None = None
+        self._dialing: Deferred[UpstreamConnection] | None = None
+        self._upload: Upload | None = None
+        self._filtered: FilteredBody | None = None
+        self._streaming = False
+        self._retried = False
 
     def start(self) -> None:
         """Send the request, on an idle connection or a new one."""
