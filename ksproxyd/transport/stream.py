@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from errno import EWOULDBLOCK
+from types import FunctionType
 from typing import Any
 from typing import Protocol as Interface
 
@@ -80,6 +81,16 @@ class Stream(Protocol):
     #: What waits in the outbox.
     _held = b""
     receiver: Receiver | None = None
+
+    def __init_subclass__(cls) -> None:
+        # The interpreter keeps what it has learnt of a type in the code that met it. Copies of the code that both sides
+        # of the gateway run keep the server's connections and the upstreams' from unlearning each other's.
+        super().__init_subclass__()
+        for method in (Stream.send, Stream.send_held, Stream._do_read):
+            name = method.__name__
+            if getattr(cls, name) is method:
+                copy = FunctionType(method.__code__.replace(), method.__globals__, name, method.__defaults__)
+                setattr(cls, name, copy)
 
     # -- what subclasses define ------------------------------------------------------------------------
 
@@ -284,12 +295,14 @@ class Stream(Protocol):
     def _do_read(self) -> Exception | None:
         """The transport's ``doRead`` in one call instead of two. A reason that is returned ends the connection."""
         try:
-            data = self._recv(READ)
+            recv = self._recv
+            data = recv(READ)
         except OSError as error:
             return None if error.errno == EWOULDBLOCK else CONNECTION_LOST
         if not data:
             return CONNECTION_DONE
-        self.dataReceived(data)
+        received = self.dataReceived
+        received(data)
         return None
 
     def dataReceived(self, data: bytes) -> None:
