@@ -70,14 +70,21 @@ class RequestHead:
         "wants_continue",
     )
 
-    def __init__(self, method: str, target: bytes, minor: int, items: tuple[Item, ...]) -> None:
+    def __init__(
+        self,
+        method: str,
+        target: bytes,
+        minor: int,
+        items: tuple[Item, ...],
+        index: dict[bytes, bytes] | None = None,
+    ) -> None:
         self.method = method
         self.target = target
         self.path, mark, self.query = target.partition(b"?")
         self.has_query = mark == b"?"
         self.minor = minor
         self.items = items
-        self.index = index_of(items)
+        self.index = index_of(items) if index is None else index
         self.keep_alive = minor == 1
         #: The body's: 0 for none, -1 for chunked.
         self.length = 0
@@ -118,7 +125,8 @@ def read_head(
         raise StatusError(501, "NotImplemented", f"the method {name.decode('latin-1')} is not served here")
     method = _METHODS.get(name) or name.decode("ascii")
 
-    get = index_of(items).get
+    index = index_of(items)
+    get = index.get
     host = get(b"host")
     if target[:1] != b"/":
         target = _other_form(method, target, host)
@@ -130,7 +138,7 @@ def read_head(
     elif host not in _known_hosts:
         _check_host(host, items)
 
-    head = RequestHead(method, target, minor, items)
+    head = RequestHead(method, target, minor, items, index)
     options = get(b"connection")
     if options is not None:
         _connection_options(head, options.lower())

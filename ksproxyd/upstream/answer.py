@@ -29,7 +29,10 @@ class AnswerHead:
 
 def field_lines(items: Iterable[Item]) -> bytes:
     """Fields as they are sent."""
-    return b"".join([b"%b: %b\r\n" % (name, value) for _, name, value in items])
+    lines: list[bytes] = []
+    for _, name, value in items:
+        lines += (name, b": ", value, b"\r\n")
+    return b"".join(lines)
 
 
 #: Heads of answers that had a length and came in one piece with their bodies. The same bytes mean the same again: a
