@@ -44,7 +44,7 @@ from ksproxyd.observe.logging import LogOutput
 from ksproxyd.observe.metrics import Registry
 from ksproxyd.observe.notify import InheritedSocket, Notifier
 from ksproxyd.server.client_address import ClientAddress, TrustedProxies
-from ksproxyd.server.exchange import Exchange
+from ksproxyd.server.exchange import CLIENT_GONE, Exchange
 from ksproxyd.server.limits import Limits, Timeouts
 from ksproxyd.server.listeners import Listeners
 from ksproxyd.server.server import Server
@@ -427,7 +427,10 @@ class Gateway:
     def _finished(self, exchange: Exchange) -> None:
         seconds = self._reactor.seconds() - exchange.started
         self.metrics.requests.finished(exchange, seconds)
-        self.access_log.finished(exchange, seconds)
+        log = self.access_log
+        # Most requests are not worth a line.
+        if seconds >= log.slow or (exchange.status or CLIENT_GONE) >= log.least:
+            log.finished(exchange, seconds)
 
     def _failed(self, exchange: Exchange, failure: Failure) -> None:
         exchange.fail(failure)

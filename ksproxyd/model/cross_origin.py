@@ -19,12 +19,12 @@ GRANTS = frozenset(
 )
 
 
-def only_ours(items: list[Item], ours: Pairs) -> list[Item]:
+def only_ours(items: tuple[Item, ...], ours: Pairs) -> tuple[Item, ...]:
     """The fields of a backend's answer that may stand beside ``ours``.
 
     Where ours grant anything a backend's own grants go: two of them contradict each other, and browsers then refuse
     the answer altogether. Where ours grant nothing the backend's stay; it knows its own callers.
     """
     if any(name.lower() in GRANTS for name, _ in ours):
-        return [item for item in items if item[0] not in GRANTS]
+        return tuple(item for item in items if item[0] not in GRANTS)
     return items

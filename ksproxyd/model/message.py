@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 Pairs = list[tuple[bytes, bytes]]
 
+#: A field: its name in lower case, as it was sent, and its value.
+Item = tuple[bytes, bytes, bytes]
+
 _encode = msgspec.json.encode
+
+
+def index_of(items: Iterable[Item]) -> dict[bytes, bytes]:
+    """Values by lower-case name; several lines joined by ``", "`` (RFC 9110, 5.3)."""
+    index: dict[bytes, bytes] = {}
+    for key, _, value in items:
+        index[key] = index[key] + b", " + value if key in index else value
+    return index
 
 
 class Fields:
@@ -22,12 +33,21 @@ class Fields:
     __slots__ = ("_index", "items")
 
     def __init__(self, pairs: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        self.items: list[tuple[bytes, bytes, bytes]] = [(n.lower(), n, v) for n, v in pairs]
+        self.items: Sequence[Item] = [(n.lower(), n, v) for n, v in pairs]
         self._index: dict[bytes, bytes] | None = None
+
+    @classmethod
+    def of(cls, items: Sequence[Item], index: dict[bytes, bytes] | None = None) -> Fields:
+        """Fields that begin as ``items``. These and their ``index`` may be shared: changes replace them."""
+        fields = cls.__new__(cls)
+        fields.items = items
+        fields._index = index
+        return fields
 
     def add(self, name: bytes, value: bytes) -> None:
         """Append one field line."""
-        self.items.append((name.lower(), name, value))
+        # Anew rather than in place: the lines may be shared with other messages.
+        self.items = [*self.items, (name.lower(), name, value)]
         self._index = None
 
     def get(self, key: bytes) -> bytes | None:
@@ -39,10 +59,7 @@ class Fields:
         """What :meth:`get` looks at, for many look-ups in a row; not to be changed, and stale after a change."""
         index = self._index
         if index is None:
-            index = {}
-            for k, _, value in self.items:
-                index[k] = index[k] + b", " + value if k in index else value
-            self._index = index
+            index = self._index = index_of(self.items)
         return index
 
     def all(self, key: bytes) -> list[bytes]:

@@ -25,6 +25,9 @@ from ksproxyd.observe.redact import redact_target, redact_text, redact_value
 #: The values of ``logging.access``.
 MODES = ("errors", "all", "off")
 
+#: From which status on a request is written, by mode.
+_LEAST = {"errors": 400, "all": 0, "off": 1000}
+
 LOGGER = "ksproxyd.access"
 
 #: Bytes of a request target that are written.
@@ -50,20 +53,19 @@ class AccessLog:
 
     def apply(self, settings: AccessSettings) -> None:
         """Take over the settings, at start and at a reload."""
-        self._off = settings.access == "off"
-        #: The least status that is written for its own sake; an unanswered request has status 0.
-        self._from = 0 if settings.access == "all" else 400
-        self._slow = settings.slow or float("inf")
+        #: The least status that is written for its own sake. What has a lesser one and is not :attr:`slow` is not
+        #: written, and nobody need ask.
+        self.least = _LEAST[settings.access]
+        #: From how many seconds on a request is written for its slowness.
+        self.slow = settings.slow if settings.slow and settings.access != "off" else float("inf")
 
     def finished(self, exchange: Observed, seconds: float | None = None) -> None:
         """The request has ended, after ``seconds`` (default: now, by the clock that gave ``exchange.started``)."""
-        if self._off:
-            return
         if seconds is None:
             seconds = self._clock.seconds() - exchange.started
         status = exchange.status or CLIENT_GONE
-        wanted = status >= self._from and (status != CLIENT_GONE or not self._from)
-        if not wanted and (seconds < self._slow or long_running(exchange)):
+        wanted = status >= self.least and (status != CLIENT_GONE or not self.least)
+        if not wanted and (seconds < self.slow or long_running(exchange)):
             return
         self._write(exchange, status, max(0.0, seconds))
 

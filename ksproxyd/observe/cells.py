@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 
 from ksproxyd.observe.exposition import Latency, Samples, labels
@@ -31,7 +32,9 @@ class UpstreamCell:
     def answered(self, status: int, seconds: float) -> None:
         """The head of an answer has come, ``seconds`` after the request was handed to the pool."""
         self._classes[status // 100 if status < 600 else 0] += 1
-        self.latency.observe(seconds)
+        latency = self.latency
+        latency.buckets[bisect_left(UPSTREAM_BOUNDS, seconds)] += 1
+        latency.total += seconds
 
     def failed(self, kind: str) -> None:
         """The request failed; ``kind`` is the ``UpstreamError``'s (connect, tls, timeout, protocol, closed)."""

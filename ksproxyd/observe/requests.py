@@ -58,6 +58,8 @@ class RequestMetrics:
         self._known = known
         self._max = max_series
         self.open: set[Observed] = set()
+        #: To be told when a request's head is complete; every request that begins is to be :meth:`finished`.
+        self.began: Callable[[Observed], None] = self.open.add
         self.overflowed = 0
         self.abandoned = 0
         #: Bytes of bodies of requests that have ended, from and to clients.
@@ -67,10 +69,6 @@ class RequestMetrics:
         self._cells: dict[tuple[str, str, str, str, int], _Cell] = {}
         self._latencies: dict[tuple[str, str, str, str], tuple[str, Latency]] = {}
         self._overflow: _Cell | None = None
-
-    def began(self, exchange: Observed) -> None:
-        """A request's head is complete. Every request that begins is to be :meth:`finished`."""
-        self.open.add(exchange)
 
     def finished(self, exchange: Observed, seconds: float) -> None:
         """The request has ended ``seconds`` after it began: answered, abandoned, or its tunnel closed."""

@@ -50,8 +50,9 @@ class ServerConnection(RequestStream):
         self.peer = peer
         self.client = peer
         self.secure = secure
-        self._parser = httptools.HttpRequestParser(self)
-        self._items = []
+        super().__init__()
+        self._feeder = None
+        self.draining = False
 
     # -- the connection's life -------------------------------------------------------------------------
 
@@ -175,6 +176,10 @@ class ServerConnection(RequestStream):
         self._marked = now = self.server.wheel.now
         self.deadline = now + min(_TICK, self.server.timeouts.write)
 
+    def backed_up(self) -> None:
+        if self.current is None and not self._closing and not self._hijacked:
+            self._await_reader(self.queued())
+
     def _look_at_reader(self, queued: int) -> None:
         now, patience = self.server.wheel.now, self.server.timeouts.write
         if not queued:
@@ -273,10 +278,6 @@ class ServerConnection(RequestStream):
             self.received(data)
 
     # -- answers (called by Exchange) ------------------------------------------------------------------
-
-    def answer(self, exchange: Exchange, data: bytes) -> None:
-        """Send a part of the current exchange's answer."""
-        self.send(data)
 
     def ends_with(self, exchange: Exchange) -> bool:
         """Whether this exchange's answer is to be the connection's last."""

@@ -17,14 +17,18 @@ from twisted.python.failure import Failure
 from ksproxyd.model.identity import ANONYMOUS, Identity
 from ksproxyd.model.message import Fields, Pairs, Response
 from ksproxyd.model.status import StatusError, render, too_large
-from ksproxyd.model.status_lines import status_line
+from ksproxyd.model.status_lines import STATUS_LINES, status_line
 from ksproxyd.transport.stream import Producer, Stream
 
 if TYPE_CHECKING:
     from ksproxyd.server.connection import ServerConnection
+    from ksproxyd.server.head import RequestHead
 
 #: What the log and the metrics say of a request whose client left before the answer was complete.
 CLIENT_GONE = 499
+
+
+_new_fields = Fields.__new__
 
 
 class BodySink(Protocol):
@@ -47,59 +51,99 @@ class Exchange:
     that re-routes the request replaces them.
     """
 
-    # Defaults live on the class: most requests never touch most of these, and setting them costs time.
-    length: int = 0
-    upgrade: bytes | None = None
+    # What most requests touch has a slot: the interpreter finds it fastest there, and slowest in a default on the
+    # class. The rest has its default on the class, and nothing until it is set.
+    __slots__ = (
+        "__dict__",
+        "_chunked",
+        "_out",
+        "_silent",
+        "body_done",
+        "claims",
+        "client",
+        "connection",
+        "extra_headers",
+        "fields",
+        "finished",
+        "has_query",
+        "head",
+        "info",
+        "keep_alive",
+        "length",
+        "method",
+        "minor",
+        "node",
+        "on_gone",
+        "path",
+        "peer",
+        "query",
+        "received",
+        "refusal",
+        "secure",
+        "sent",
+        "sink",
+        "started",
+        "status",
+        "target",
+        "trusted",
+        "upgrade",
+        "upstream_seconds",
+        "user",
+    )
+
     wants_continue: bool = False
-    trusted: bool = False
-    started: float = 0.0
-    info: Any = None
-    user: Identity = ANONYMOUS
-    #: What the bearer token says that proved the user, if one did (:class:`ksproxyd.authn.tokens.claims.Claims`).
-    claims: Any = None
     cluster: Any = None
-    #: Name of the upstream or node that answered, for the log and the metrics.
-    node: str = ""
     notes: dict[str, Any] | None = None
-    #: Added to whatever answer goes out (CORS).
-    extra_headers: Pairs | None = None
-    status: int = 0
-    #: Body bytes answered and body bytes received.
-    sent: int = 0
-    received: int = 0
-    upstream_seconds: float = 0.0
-    finished: bool = False
     hijacked: bool = False
-    #: Set by the server instead of handing the exchange on: the request is refused with this.
-    refusal: StatusError | None = None
-    on_gone: Callable[[], object] | None = None
-    sink: BodySink | None = None
     buffered: list[bytes] | None = None
-    body_done: bool = True
     _paused: bool = False
-    _chunked: bool = False
-    _silent: bool = False
     _id: str = ""
 
-    def __init__(
-        self,
-        connection: ServerConnection,
-        method: str,
-        target: bytes,
-        minor: int,
-        fields: Fields,
-    ) -> None:
+    def __init__(self, connection: ServerConnection, head: RequestHead) -> None:
         self.connection = connection
-        self.method = method
-        self.target = target
-        self.path, mark, self.query = target.partition(b"?")
-        self.has_query = mark == b"?"
-        self.minor = minor
-        self.fields = fields
-        self.keep_alive = minor == 1
+        #: As it was sent; the attributes beside it are what is made of it.
+        self.head = head
+        self.method = head.method
+        self.target = head.target
+        self.path = head.path
+        self.query = head.query
+        self.has_query = head.has_query
+        self.minor = head.minor
+        self.keep_alive = head.keep_alive
+        self.upgrade = head.upgrade
+        self.fields = fields = _new_fields(Fields)
+        fields.items = head.items
+        fields._index = head.index
+        self.length = length = head.length
+        self.body_done = not length
+        if head.wants_continue:
+            self.wants_continue = True
+        self.started = connection.server.clock.seconds()
         self.client = connection.client
         self.peer = connection.peer
         self.secure = connection.secure
+        self.trusted = False
+        self.info: Any = None
+        self.user: Identity = ANONYMOUS
+        #: What the bearer token says that proved the user, if one did
+        #: (:class:`ksproxyd.authn.tokens.claims.Claims`).
+        self.claims: Any = None
+        #: Name of the upstream or node that answered, for the log and the metrics.
+        self.node = ""
+        #: Added to whatever answer goes out (CORS).
+        self.extra_headers: Pairs | None = None
+        self.status = 0
+        #: Body bytes answered and body bytes received.
+        self.sent = 0
+        self.received = 0
+        self.upstream_seconds = 0.0
+        self.finished = False
+        #: Set by the server instead of handing the exchange on: the request is refused with this.
+        self.refusal: StatusError | None = None
+        self.on_gone: Callable[[], object] | None = None
+        self.sink: BodySink | None = None
+        self._chunked = False
+        self._silent = False
         self._out: list[bytes] = []
 
     @property
@@ -147,12 +191,12 @@ class Exchange:
                 raise ValueError(f"a line break in the field {name!r}")
             lines += (name, b": ", value, b"\r\n")
             dated = dated or name.lower() == b"date"
-        self.start_lines(status, lines, length, dated)
+        self.start_lines(status, b"".join(lines), length, dated)
 
-    def start_lines(self, status: int, lines: list[bytes], length: int | None, dated: bool) -> None:
-        """Like :meth:`start`, with the fields as pieces ``name, b": ", value, b"\\r\\n", …`` (the relay's way).
+    def start_lines(self, status: int, lines: bytes, length: int | None, dated: bool) -> None:
+        """Like :meth:`start`, with the fields as they are sent (the relay's way).
 
-        The pieces must not hold framing or connection fields; those are this method's.
+        They must not hold framing or connection fields; those are this method's.
         """
         if self.status:
             if self.finished:
@@ -162,8 +206,7 @@ class Exchange:
         self.status = status
         connection = self.connection
         out = self._out
-        out.append(status_line(status))
-        out += lines
+        out += (STATUS_LINES.get(status) or status_line(status), lines)
         if self.extra_headers is not None:
             for name, value in self.extra_headers:
                 out += (name, b": ", value, b"\r\n")
@@ -206,17 +249,21 @@ class Exchange:
         out = self._out
         if out and not self.finished:
             self._out = []
-            self.connection.answer(self, out[0] if len(out) == 1 else b"".join(out))
+            self.connection.send(out[0] if len(out) == 1 else b"".join(out))
 
     def finish(self) -> None:
         """The answer is complete."""
         if self.finished:
             return
+        out = self._out
         if self._chunked:
-            self._out.append(b"0\r\n\r\n")
-        self.flush()
+            out.append(b"0\r\n\r\n")
+        connection = self.connection
+        if out:
+            self._out = []
+            connection.send(b"".join(out))
         self.finished = True
-        self.connection.answered(self)
+        connection.answered(self)
 
     def abort(self) -> None:
         """The answer cannot be completed: cut the connection so that the client sees it (RFC 9112, 8)."""
@@ -226,10 +273,10 @@ class Exchange:
         self.finished = True
         self.connection.cut(self)
 
-    def interim(self, status: int, lines: list[bytes]) -> None:
+    def interim(self, status: int, lines: bytes = b"") -> None:
         """Send a 1xx answer ahead of the final one. HTTP/1.0 clients do not get it (RFC 9110, 15.2)."""
         if self.minor and not self.status and not self.finished:
-            self.connection.answer(self, b"".join([status_line(status), *lines, b"\r\n"]))
+            self.connection.send(status_line(status) + lines + b"\r\n")
 
     def set_producer(self, producer: Producer) -> None:
         """``producer`` writes this answer and is paused while the client does not keep up."""
@@ -273,7 +320,7 @@ class Exchange:
         """Send ``100 Continue`` if the client waits for it (RFC 9110, 10.1.1)."""
         if self.wants_continue and not self.body_done:
             self.wants_continue = False
-            self.interim(100, [])
+            self.interim(100)
 
     def pause_body(self) -> None:
         """Stop the body for a while; the client feels it through TCP."""

@@ -1,4 +1,4 @@
-"""From a parsed head to an exchange: what HTTP demands and llhttp does not check, or leaves to its user.
+"""From a parsed head to one that can be served: what HTTP demands and llhttp does not check, or leaves to its user.
 
 A gateway hands requests on, so whatever two readers could understand differently is refused here
 (RFC 9112, 3 and 6; RFC 9110, 7.2): a missing or doubtful Host, framing that is not plain, a target in a form that
@@ -8,16 +8,12 @@ does not fit the method, a request line that is not spelt exactly.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import httptools
 
-from ksproxyd.model.message import Fields
+from ksproxyd.model.message import Item, index_of
 from ksproxyd.model.status import StatusError, bad_request
-from ksproxyd.server.exchange import Exchange
-
-if TYPE_CHECKING:
-    from ksproxyd.server.connection import ServerConnection
+from ksproxyd.server.limits import Limits
 
 #: The fields that say where a body ends.
 FRAMING = frozenset([b"content-length", b"transfer-encoding"])
@@ -50,15 +46,66 @@ class Refused(Exception):
     """Stops the parser: the request has been refused, and nothing behind it will be read."""
 
 
-def begin_exchange(
-    connection: ServerConnection,
+class RequestHead:
+    """What the head of a request says, checked.
+
+    The same bytes say the same each time, so one of these may serve many requests: it is not to be changed. Whatever a
+    step makes of a request it makes of the :class:`~ksproxyd.server.exchange.Exchange`.
+    """
+
+    __slots__ = (
+        "has_query",
+        "index",
+        "items",
+        "keep_alive",
+        "length",
+        "method",
+        "minor",
+        "passed",
+        "path",
+        "query",
+        "rerouted",
+        "target",
+        "upgrade",
+        "wants_continue",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        target: bytes,
+        minor: int,
+        items: tuple[Item, ...],
+        index: dict[bytes, bytes] | None = None,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.path, mark, self.query = target.partition(b"?")
+        self.has_query = mark == b"?"
+        self.minor = minor
+        self.items = items
+        self.index = index_of(items) if index is None else index
+        self.keep_alive = minor == 1
+        #: The body's: 0 for none, -1 for chunked.
+        self.length = 0
+        #: The protocol asked for, if the request may switch.
+        self.upgrade: bytes | None = None
+        self.wants_continue = False
+        #: For whoever passes the request on: for what the fields were last made ready, and what came of it.
+        self.passed: tuple[object, bytes] = (None, b"")
+        #: The same for the target.
+        self.rerouted: tuple[object, bytes] = (None, b"")
+
+
+def read_head(
     parser: httptools.HttpRequestParser,
     target: bytes,
-    fields: Fields,
+    items: tuple[Item, ...],
     raw: bytes | bytearray,
     at: int,
-) -> Exchange:
-    """The exchange for a head that is complete.
+    limits: Limits,
+) -> RequestHead:
+    """A head that is complete.
 
     ``raw`` holds the bytes the head came in; it begins at ``at``, or somewhere if that is negative. Raises
     :class:`StatusError` when the request must be refused.
@@ -78,7 +125,8 @@ def begin_exchange(
         raise StatusError(501, "NotImplemented", f"the method {name.decode('latin-1')} is not served here")
     method = _METHODS.get(name) or name.decode("ascii")
 
-    get = fields.index().get
+    index = index_of(items)
+    get = index.get
     host = get(b"host")
     if target[:1] != b"/":
         target = _other_form(method, target, host)
@@ -88,25 +136,22 @@ def begin_exchange(
         if minor:
             raise bad_request("a Host field is required")
     elif host not in _known_hosts:
-        _check_host(host, fields)
+        _check_host(host, items)
 
-    exchange = Exchange(connection, method, target, minor, fields)
-    exchange.started = connection.server.clock.seconds()
+    head = RequestHead(method, target, minor, items, index)
     options = get(b"connection")
     if options is not None:
-        _connection_options(exchange, options.lower())
+        _connection_options(head, options.lower())
     size = get(b"content-length")
     coding = get(b"transfer-encoding")
     if size is not None or coding is not None:
-        _frame(exchange, size, coding)
+        _frame(head, size, coding, limits)
     expectation = get(b"expect")
     if expectation is not None and minor:
         if expectation.lower() != b"100-continue":
             raise StatusError(417, "ExpectationFailed", "the only expectation known here is 100-continue")
-        exchange.wants_continue = exchange.length != 0
-    if connection.server.addresses is not None:
-        connection.server.addresses(exchange)
-    return exchange
+        head.wants_continue = head.length != 0
+    return head
 
 
 def _odd_line(version: str) -> StatusError:
@@ -116,8 +161,8 @@ def _odd_line(version: str) -> StatusError:
     return bad_request("the request line is not METHOD SP target SP HTTP-version")
 
 
-def _check_host(host: bytes, fields: Fields) -> None:
-    if len(fields.all(b"host")) != 1:
+def _check_host(host: bytes, items: tuple[Item, ...]) -> None:
+    if sum(key == b"host" for key, _, _ in items) != 1:
         raise bad_request("exactly one Host field is required")
     if _HOST.fullmatch(host) is None:
         raise bad_request("the Host field is not host[:port]")
@@ -152,44 +197,44 @@ def _other_form(method: str, target: bytes, host: bytes | None) -> bytes:
     return origin
 
 
-def _connection_options(exchange: Exchange, options: bytes) -> None:
+def _connection_options(head: RequestHead, options: bytes) -> None:
     """Persistence and upgrade, from the Connection field (RFC 9110, 7.6.1 and 7.8)."""
     if options in (b"keep-alive", b"close"):
-        exchange.keep_alive = options == b"keep-alive"
+        head.keep_alive = options == b"keep-alive"
         return
     tokens = [token.strip() for token in options.split(b",")]
     if b"close" in tokens:
-        exchange.keep_alive = False
+        head.keep_alive = False
     elif b"keep-alive" in tokens:
-        exchange.keep_alive = True
-    if b"upgrade" in tokens and exchange.minor:
-        offer = exchange.fields.get(b"upgrade")
+        head.keep_alive = True
+    if b"upgrade" in tokens and head.minor:
+        offer = head.index.get(b"upgrade")
         # RFC 9110, 7.8 lets a server ignore the offer.
         if offer and not any(
             protocol.partition(b"/")[0].strip() in _NO_UPGRADE for protocol in offer.lower().split(b",")
         ):
-            exchange.upgrade = offer
+            head.upgrade = offer
 
 
-def _frame(exchange: Exchange, size: bytes | None, coding: bytes | None) -> None:
+def _frame(head: RequestHead, size: bytes | None, coding: bytes | None, limits: Limits) -> None:
     """Where the body ends. llhttp has refused both fields together and malformed or repeated lengths."""
     if coding is not None:
-        if not exchange.minor:
+        if not head.minor:
             raise bad_request("HTTP/1.0 has no Transfer-Encoding")
         if coding.lower() != b"chunked":
             raise StatusError(501, "NotImplemented", "the only transfer coding known here is chunked")
-        exchange.length = -1
+        head.length = -1
     else:
         assert size is not None
-        exchange.length = int(size)
-        limit = exchange.connection.server.limits.body_bytes
-        if limit and exchange.length > limit:
+        head.length = int(size)
+        limit = limits.body_bytes
+        if limit and head.length > limit:
             raise StatusError(
-                413, "RequestEntityTooLarge", f"the request body has {exchange.length} bytes, {limit} are allowed"
+                413, "RequestEntityTooLarge", f"the request body has {head.length} bytes, {limit} are allowed"
             )
-    if exchange.length and exchange.upgrade is not None:
+    if head.length and head.upgrade is not None:
         # Where such a body would end and the other protocol begin is anybody's guess: serve it as HTTP.
-        exchange.upgrade = None
+        head.upgrade = None
 
 
 def malformed(error: httptools.HttpParserError, head: bytes) -> StatusError:

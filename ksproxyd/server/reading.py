@@ -14,10 +14,11 @@ import httptools
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ksproxyd.model.message import Fields
+from ksproxyd.model.memory import Memory
+from ksproxyd.model.message import Item
 from ksproxyd.model.status import StatusError, internal
 from ksproxyd.server.exchange import Exchange
-from ksproxyd.server.head import FRAMING, Refused, begin_exchange, malformed
+from ksproxyd.server.head import FRAMING, Refused, RequestHead, malformed, read_head
 from ksproxyd.transport.stream import Stream
 
 if TYPE_CHECKING:
@@ -36,26 +37,29 @@ class RequestStream(Stream):
 
     log = Logger()
 
+    # Looked at with every request: the interpreter finds them fastest in a slot, slowest in a default on the class.
+    __slots__ = ("_asking", "_deaf", "_holds", "_in_head", "_last", "_parsing", "_stash", "_waiting", "current")
+
     server: Server
     peer: str
     client: str
     secure: bool
 
     #: The exchange whose turn it is, being answered or about to be.
-    current: Exchange | None = None
+    current: Exchange | None
     #: The current exchange is yet to be served.
     _ready = False
     #: Parsed requests behind the current one.
-    _waiting: deque[Exchange] | None = None
+    _waiting: deque[Exchange] | None
     #: Unparsed bytes behind those.
-    _stash = b""
+    _stash: bytes
     #: The exchange whose body is being read.
-    _parsing: Exchange | None = None
+    _parsing: Exchange | None
     #: The exchange that has asked for an upgrade which is not decided on yet, and what came behind its head.
-    _asking: Exchange | None = None
+    _asking: Exchange | None
     _leftover = b""
     #: A message has begun, its head is not complete.
-    _in_head = False
+    _in_head: bool
     _head_due = 0.0
     _head_size = 0
     #: The head so far, where it comes in several pieces.
@@ -69,18 +73,26 @@ class RequestStream(Stream):
     #: Bytes of the body's framing since the last byte of the body itself.
     _barren = 0
     #: Whatever comes is dropped: the last answer is given or on its way.
-    _deaf = False
+    _deaf: bool
     #: The client said that its last request is its last.
-    _last = False
+    _last: bool
     #: Why nothing is read (bits).
-    _holds = 0
+    _holds: int
     #: Requests begun in this turn of the reactor.
     _turn = 0
     #: While the client does not keep up with our answers: what was queued when it was looked at last.
     _mark = 0
 
     _parser: httptools.HttpRequestParser
-    _items: list[tuple[bytes, bytes, bytes]]
+    _items: list[Item]
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpRequestParser(self)
+        self._items = []
+        self._waiting = self._parsing = self._asking = self.current = None
+        self._stash = b""
+        self._in_head = self._deaf = self._last = False
+        self._holds = 0
 
     if TYPE_CHECKING:
         # The writing half's.
@@ -89,6 +101,9 @@ class RequestStream(Stream):
             """It is not this exchange's turn yet."""
 
         def _go(self) -> None:
+            """Serve the current exchange, or let others have their turn first."""
+
+        def _run(self, exchange: Exchange) -> None:
             """Serve the current exchange."""
 
         def _body_broke(self, exchange: Exchange, error: StatusError) -> None:
@@ -105,6 +120,19 @@ class RequestStream(Stream):
         if self._deaf or self._last or self._asking is not None:
             self._unasked(data)
             return
+        if (
+            parsing is None
+            and self.current is None
+            and not (self._in_head or self._waiting or self._closing)
+            and len(data) <= Memory.LONGEST
+        ):
+            head = self.server.heads.get(data)
+            if head is not None:
+                # The parser stands where a request begins, and stays: it would say the same again.
+                self._turn = 1
+                self.current = exchange = self._begun(head)
+                self._run(exchange)
+                return
         before = -1
         self._raw = data
         self._behind = None
@@ -290,26 +318,40 @@ class RequestStream(Stream):
             if error is not None:
                 self._refuse(error)
                 raise Refused
-        fields = Fields()
-        fields.items = items
         try:
-            exchange = begin_exchange(self, self._parser, self._url, fields, raw, at)  # type: ignore[arg-type]
+            head = read_head(self._parser, self._url, tuple(items), raw, at, limits)
         except StatusError as error:
             self._refuse(error)
             raise Refused from None
+        if (
+            not at
+            and not head.length
+            and head.keep_alive
+            and head.upgrade is None
+            and raw.find(b"\r\n\r\n") + 4 == len(raw)
+            and type(raw) is bytes
+        ):
+            # The piece is this head and nothing else.
+            self.server.heads.keep(raw, head)
         self._in_head = False
         self._partial = None
-        self._parsing = exchange
-        self._behind = length = exchange.length
-        if length:
-            exchange.body_done = False
-        elif exchange.upgrade is not None:
+        self._parsing = exchange = self._begun(head)
+        self._behind = head.length
+        if exchange.upgrade is not None:
             self._asking = exchange
         if self.current is None and not self._waiting:
             self.current = exchange
             self._ready = True
         else:
             self._wait(exchange)
+
+    def _begun(self, head: RequestHead) -> Exchange:
+        """The exchange for ``head``."""
+        exchange = Exchange(self, head)  # type: ignore[arg-type]
+        addresses = self.server.addresses
+        if addresses is not None:
+            addresses(exchange)
+        return exchange
 
     def _size_of_head(self, raw: bytes | bytearray, at: int) -> int:
         """Bytes of the complete head; nearly, where it is not known where it begins."""
@@ -394,17 +436,12 @@ class RequestStream(Stream):
             return
         # As much of the request as is known, for the form of the answer and for the log.
         method = self._parser.get_method().decode("latin-1") if self._url else "GET"
-        fields = Fields()
-        if self._in_head:
-            fields.items = self._items
-        exchange = Exchange(self, method, self._url or b"/", 1, fields)  # type: ignore[arg-type]
-        exchange.started = self.server.clock.seconds()
+        items = tuple(self._items) if self._in_head else ()
+        exchange = self._begun(RequestHead(method, self._url or b"/", 1, items))
         exchange.keep_alive = False
         exchange.refusal = error
         self._in_head = False
         self._partial = None
-        if self.server.addresses is not None:
-            self.server.addresses(exchange)
         if self.current is None and not self._waiting:
             self.current = exchange
             self._ready = True

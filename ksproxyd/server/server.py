@@ -17,10 +17,12 @@ from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ksproxyd.model.memory import Memory
 from ksproxyd.model.status import StatusError, internal, service_unavailable
 from ksproxyd.server.client_address import normal_address
 from ksproxyd.server.connection import ServerConnection
 from ksproxyd.server.exchange import Exchange
+from ksproxyd.server.head import RequestHead
 from ksproxyd.server.limits import Limits, Timeouts
 from ksproxyd.transport.wheel import Wheel
 
@@ -74,6 +76,8 @@ class Server(ServerFactory):
     ) -> None:
         self.clock = clock
         self.wheel = wheel
+        #: Heads of requests without a body that were read and found good under the limits that are in force.
+        self.heads: Memory[RequestHead] = Memory()
         self.limits = limits
         self.timeouts = timeouts
         self.tls_context = tls_context
@@ -91,6 +95,16 @@ class Server(ServerFactory):
         self._date = b""
         self._date_at = -1.0
         self._drained: Deferred[None] | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """What a request may be like; may be replaced at any time."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self._limits = limits
+        self.heads.clear()
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         """A connection for the client at ``addr``."""

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ksproxyd.testing.sockets import CAPACITY, MemorySocket, socket_pair
+from ksproxyd.transport.outbox import outbox
 
 Address = IPv4Address | IPv6Address
 
@@ -231,6 +232,8 @@ class MemoryReactor(_DisconnectSelectableMixin, Clock):
         busy = any(call.getTime() <= self.rightNow for call in self.getDelayedCalls())
         if busy:
             self.advance(0)
+        # As the real one does, see ksproxyd.transport.polling.
+        outbox.collect()
         for reader in self.getReaders():
             if reader in self._readers and reader.socket.readable:
                 busy = True
@@ -239,6 +242,7 @@ class MemoryReactor(_DisconnectSelectableMixin, Clock):
             if writer in self._writers and writer.socket.writable:
                 busy = True
                 self._act(writer, writer.doWrite, False)
+        outbox.release()
         for peer in list(self.peers):
             busy = peer.turn() or busy
         return busy

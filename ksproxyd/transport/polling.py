@@ -1,4 +1,4 @@
-"""One iteration of the epoll reactor without a logging context for every event.
+"""One iteration of the epoll reactor without a logging context for every event, and with an outbox around it.
 
 Twisted's reactors run each read and write inside a context that tells the old logging system whose event it is. Nothing
 here logs that way, and the context costs more than parsing a request does.
@@ -13,6 +13,8 @@ from typing import Any
 from twisted.internet.epollreactor import EPollReactor
 from twisted.logger import Logger
 
+from ksproxyd.transport.outbox import MOST, outbox
+
 _log = Logger()
 
 
@@ -26,15 +28,7 @@ def poll_directly(reactor: Any) -> bool:
         return False
     poller = reactor._poller
     selectables = reactor._selectables
-
-    def read(selectable: Any) -> None:
-        try:
-            why = selectable.doRead()
-        except Exception as error:
-            _log.failure("reading failed")
-            why = error
-        if why:
-            reactor._disconnectSelectable(selectable, why, True)
+    waiting = outbox.senders
 
     def poll(timeout: float | None) -> None:
         try:
@@ -44,20 +38,32 @@ def poll_directly(reactor: Any) -> bool:
                 return
             raise
         act = reactor._doReadOrWrite
-        for fd, event in events:
-            # An event before this one may have closed it.
-            selectable = selectables.get(fd)
-            if selectable is None:
-                continue
-            try:
-                if event == EPOLLIN:
-                    # Nearly every event: something to read and nothing else.
-                    read(selectable)
-                else:
-                    act(selectable, fd, event)
-            except Exception:
-                # A reader's or writer's own exceptions end its connection in there; this one came from ending it.
-                _log.failure("ending a connection failed")
+        outbox.collect()
+        try:
+            for fd, event in events:
+                # An event before this one may have closed it.
+                selectable = selectables.get(fd)
+                if selectable is None:
+                    continue
+                try:
+                    if event == EPOLLIN:
+                        # Nearly every event: something to read and nothing else.
+                        try:
+                            why = selectable.doRead()
+                        except Exception as error:
+                            _log.failure("reading failed")
+                            why = error
+                        if why:
+                            reactor._disconnectSelectable(selectable, why, True)
+                    else:
+                        act(selectable, fd, event)
+                except Exception:
+                    # A reader's or writer's own exceptions end its connection in there; this one came from ending it.
+                    _log.failure("ending a connection failed")
+                if len(waiting) >= MOST:
+                    outbox.empty()
+        finally:
+            outbox.release()
 
     reactor.doIteration = poll  # type: ignore[method-assign]
     return True

@@ -1,9 +1,9 @@
 """A connection as both sides of the gateway use it: eager writes, TLS inside, back-pressure, half-close.
 
-Writing to an idle socket goes to the kernel at once instead of waiting for a reactor turn and two
-``epoll_ctl`` calls; only what the kernel does not take is queued with the transport. A producer is
-registered with the transport at the moment something is queued, so the common small message never pays
-for it.
+Writing to an idle socket goes to the kernel in this reactor turn (small messages together at its end, see
+:mod:`ksproxyd.transport.outbox`) instead of waiting for the next and two ``epoll_ctl`` calls; only what the kernel does
+not take is queued with the transport. A producer is registered with the transport at the moment something is queued, so
+the common small message never pays for it.
 """
 
 from __future__ import annotations
@@ -11,15 +11,23 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable
+from errno import EWOULDBLOCK
+from types import FunctionType
 from typing import Any
 from typing import Protocol as Interface
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.protocol import Protocol
+from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ksproxyd.transport.outbox import SMALL, outbox
 from ksproxyd.transport.tls import TLSLayer
+
+#: Bytes that are read at once.
+READ = 65536
 
 #: ``TCP_ESTABLISHED``, the first byte of ``struct tcp_info`` (tcp(7)) while both directions are open.
 _ESTABLISHED = 1
@@ -69,7 +77,20 @@ class Stream(Protocol):
     #: The peer's FIN has been read; reading on would find it again and again.
     _all_read = False
     _eager: Callable[[bytes], int] | None = None
+    _recv: Callable[[int], bytes]
+    #: What waits in the outbox.
+    _held = b""
     receiver: Receiver | None = None
+
+    def __init_subclass__(cls) -> None:
+        # The interpreter keeps what it has learnt of a type in the code that met it. Copies of the code that both sides
+        # of the gateway run keep the server's connections and the upstreams' from unlearning each other's.
+        super().__init_subclass__()
+        for method in (Stream.send, Stream.send_held, Stream._do_read):
+            name = method.__name__
+            if getattr(cls, name) is method:
+                copy = FunctionType(method.__code__.replace(), method.__globals__, name, method.__defaults__)
+                setattr(cls, name, copy)
 
     # -- what subclasses define ------------------------------------------------------------------------
 
@@ -99,20 +120,34 @@ class Stream(Protocol):
 
     # -- writing ---------------------------------------------------------------------------------------
 
-    def send(self, data: bytes) -> None:
-        """Write ``data``: now, if nothing is queued, else behind what is."""
-        if self._closing:
-            return
-        tls = self.tls
-        if tls is not None:
-            try:
-                data = tls.encrypt(data)
-            except ssl.SSLError:
-                self.abort()
-                return
-        self._push(data)
+    def send(self, data: bytes, sealed: bool = False) -> None:
+        """Write ``data``: in this turn of the reactor, if nothing is queued, else behind what is.
 
-    def _push(self, data: bytes) -> None:
+        ``sealed``: the TLS layer's own, which goes out as it is, and at the end, too.
+        """
+        if not sealed:
+            if self._closing:
+                return
+            tls = self.tls
+            if tls is not None:
+                try:
+                    data = tls.encrypt(data)
+                except ssl.SSLError:
+                    self.abort()
+                    return
+        held = self._held
+        self._held = held + data if held else data
+        if not outbox.collecting or len(self._held) > SMALL:
+            self.send_held()
+        elif not held:
+            outbox.senders.append(self)
+
+    def send_held(self) -> None:
+        """Let the kernel have what has waited in the outbox, if anything has."""
+        data = self._held
+        if not data:
+            return
+        self._held = b""
         transport = self.transport
         eager = self._eager
         if eager is not None and not transport._tempDataLen and not transport.dataBuffer:
@@ -133,9 +168,14 @@ class Stream(Protocol):
             self._registered = True
             transport.registerProducer(producer, True)
         transport.write(data)
+        if producer is None:
+            self.backed_up()
+
+    def backed_up(self) -> None:
+        """Something is queued, and nobody feeds this stream who could be told to wait."""
 
     def queued(self) -> int:
-        """Bytes accepted by :meth:`send` that the kernel has not taken yet."""
+        """Bytes of :meth:`send` that the kernel was offered and has not taken yet."""
         transport = self.transport
         if self._eager is None:
             return 0
@@ -196,7 +236,11 @@ class Stream(Protocol):
         if self.tls is not None and self.tls.ready:
             notify = self.tls.close()
             if notify:
-                self._push(notify)
+                self.send(notify, sealed=True)
+        self._close_transport()
+
+    def _close_transport(self) -> None:
+        self.send_held()
         self._closing = True
         self.clear_producer()
         self.transport.loseConnection()
@@ -206,12 +250,14 @@ class Stream(Protocol):
         if self.tls is not None and self.tls.ready:
             notify = self.tls.close()
             if notify:
-                self._push(notify)
+                self.send(notify, sealed=True)
+        self.send_held()
         self.clear_producer()
         self.transport.loseWriteConnection()
 
     def abort(self) -> None:
         """Drop the connection and whatever is queued; the peer sees a reset."""
+        self.send_held()
         self._closing = True
         self._producer = None
         self._registered = False
@@ -224,11 +270,19 @@ class Stream(Protocol):
         handle = getattr(self.transport, "socket", None)
         if handle is not None:
             self._eager = handle.send
+            if type(self.transport).doRead is Connection.doRead:
+                self._recv = handle.recv
+                self.transport.doRead = self._do_read
         set_no_delay = getattr(self.transport, "setTcpNoDelay", None)
         if set_no_delay is not None:
             set_no_delay(True)
         if self.tls is None:
             self.dataReceived = self.received  # type: ignore[method-assign]
+        # The interpreter finds these faster than their defaults on the class.
+        self._closing = self._closing
+        self._held = self._held
+        self._producer = self._producer
+        self.tls = self.tls
         self.opened()
 
     def start_tls(self, layer: TLSLayer, client: bool) -> None:
@@ -237,6 +291,19 @@ class Stream(Protocol):
         self.dataReceived = self._sealed  # type: ignore[method-assign]
         if client:
             self._sealed(b"")
+
+    def _do_read(self) -> Exception | None:
+        """The transport's ``doRead`` in one call instead of two. A reason that is returned ends the connection."""
+        try:
+            recv = self._recv
+            data = recv(READ)
+        except OSError as error:
+            return None if error.errno == EWOULDBLOCK else CONNECTION_LOST
+        if not data:
+            return CONNECTION_DONE
+        received = self.dataReceived
+        received(data)
+        return None
 
     def dataReceived(self, data: bytes) -> None:
         self.received(data)
@@ -249,7 +316,7 @@ class Stream(Protocol):
             if not tls.ready:
                 answer = tls.handshake(data)
                 if answer:
-                    self._push(answer)
+                    self.send(answer, sealed=True)
                 if not tls.ready:
                     return
                 self.secured()
@@ -259,14 +326,12 @@ class Stream(Protocol):
         except ssl.SSLError as error:
             alert = tls.alert()
             if alert:
-                self._push(alert)
-            self._closing = True
-            self.clear_producer()
-            self.transport.loseConnection()
+                self.send(alert, sealed=True)
+            self._close_transport()
             self.tls_failed(error)
             return
         if answer:
-            self._push(answer)
+            self.send(answer, sealed=True)
         if plain:
             self.received(plain)
         if tls.closed and not self._closing:
@@ -291,6 +356,7 @@ class Stream(Protocol):
         # Instance attributes that point back at this object would keep it alive until the next collection.
         for name in ("dataReceived", "received", "ended"):
             self.__dict__.pop(name, None)
+        vars(self.transport).pop("doRead", None)
         self.lost(reason)
         if receiver is not None:
             self.receiver = None

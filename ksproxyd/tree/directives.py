@@ -41,26 +41,28 @@ _ANY_QUERY = frozenset(range(0x21, 0x100)) - frozenset(b"#\x7f")
 class Directives:
     """Compiled directives. Made by :func:`compile_directives`; does not change.
 
-    ``changes_target`` is false if :meth:`apply_target` would return what it is given. ``auth_proxy``,
+    ``changes_target`` is false if :meth:`apply_target` would return what it is given, ``steady`` is true if it makes
+    the same of the same path and query every time (rules may ask for the time of day). ``auth_proxy``,
     ``wrap_transport`` and ``reject_forwarding_redirects`` are for the proxy to honour. ``strip_prefix`` is the path
     that is taken off, encoded as it would stand in a URL, for putting it back into links; empty if there is none.
     """
 
     __slots__ = (
-        "_method",
         "_steps",
         "auth_proxy",
         "changes_target",
+        "method",
         "problems",
         "reject_forwarding_redirects",
         "request_headers",
         "response_headers",
+        "steady",
         "strip_prefix",
         "wrap_transport",
     )
 
     def __init__(self, source: _Source, surroundings: Surroundings) -> None:
-        self._method = source.method()
+        self.method = source.method()
         prefix = source.text("stripPathPrefix").encode()
         suffix = source.text("stripPathSuffix").encode()
         self._steps: list[Step] = []
@@ -70,8 +72,9 @@ class Directives:
             self._steps.append(partial(_strip, without_suffix, suffix))
         for key, make in _RULES:
             self._steps += (rule.apply for rule in source.rules(key, make, surroundings))
+        self.steady = len(self._steps) == bool(prefix) + bool(suffix)
         self.strip_prefix = quote(prefix)
-        self.changes_target = bool(self._method or self._steps)
+        self.changes_target = bool(self.method or self._steps)
         self.request_headers: HeaderRules = source.header_rules("headerUp")
         self.response_headers: HeaderRules = source.header_rules("headerDown")
         self.auth_proxy = source.flag("authProxy")
@@ -104,7 +107,7 @@ class Directives:
             path = quote(path, _ANY_PATH)
         if asked and _UNSAFE_QUERY.search(asked):
             asked = quote(asked, _ANY_QUERY)
-        return self._method or method, path, asked
+        return self.method or method, path, asked
 
 
 def _strip(

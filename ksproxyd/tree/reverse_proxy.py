@@ -33,6 +33,7 @@ class ReverseProxyNode:
         self._endpoint = endpoint if endpoint is not None and endpoint.path else None
         self._directives = directives
         self._redirect = redirect
+        self._method = directives.method.encode("ascii") or None
         self._plain = not directives.changes_target and self._endpoint is None
 
     def handle(self, exchange: Exchange) -> Outcome:
@@ -45,13 +46,22 @@ class ReverseProxyNode:
                 return answer
         if self._plain:
             return self._proxy.forward(exchange, plan, exchange.target)
-        method, path, query = self._directives.apply_target(
+        head = exchange.head
+        known, target = head.rerouted
+        if known is not self or exchange.target is not head.target:
+            target = self._target(exchange)
+            if self._directives.steady and exchange.target is head.target:
+                head.rerouted = (self, target)
+        return self._proxy.forward(exchange, plan, target, self._method)
+
+    def _target(self, exchange: Exchange) -> bytes:
+        """What to ask the backend for."""
+        _, path, query = self._directives.apply_target(
             exchange.method, exchange.path, exchange.query, exchange.has_query
         )
         if self._endpoint is not None:
             path = self._endpoint.join(path)
-        target = path if query is None else path + b"?" + query
-        return self._proxy.forward(exchange, plan, target, method.encode("ascii"))
+        return path if query is None else path + b"?" + query
 
     def describe(self) -> str:
         where = str(self._plan.pool.target) if self._plan is not None else "not available"

@@ -13,9 +13,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ksproxyd.model.message import Fields
+from ksproxyd.model.message import Fields, Item
+from ksproxyd.upstream.answer import AnswerHead
 from ksproxyd.upstream.errors import UpstreamError
-from ksproxyd.upstream.http1 import Item, UpstreamConnection
+from ksproxyd.upstream.http1 import UpstreamConnection
 from ksproxyd.upstream.pools import Pools
 from ksproxyd.upstream.target import Target
 
@@ -206,11 +207,11 @@ class ClientStream:
     def interim(self, status: int, items: list[Item]) -> None:
         """Of no interest."""
 
-    def head(self, status: int, items: list[Item], length: int | None, dated: bool) -> None:
+    def head(self, head: AnswerHead) -> None:
         if self._sink is not None:
             fields = Fields()
-            fields.items = items
-            self._sink.head(status, fields)
+            fields.items = head.items
+            self._sink.head(head.status, fields)
 
     def data(self, data: bytes) -> None:
         if self._sink is not None:

@@ -127,6 +127,26 @@ def _line(name: bytes, value: str) -> bytes:
 _ANONYMOUS_LINES = _made_lines(ANONYMOUS)
 
 
+_peers: dict[str, bytes] = {}
+_PEERS = 4096
+
+
+def forwarded_for(peer: str, named: bytes = b"") -> bytes:
+    """The ``X-Forwarded-For`` line of a request from ``peer``, behind the addresses that it may have ``named``.
+
+    A peer on a UNIX socket has no address.
+    """
+    if named:
+        return b"X-Forwarded-For: %b%b%b\r\n" % (named, b", " if peer else b"", peer.encode("ascii"))
+    line = _peers.get(peer)
+    if line is None:
+        line = b"X-Forwarded-For: %b\r\n" % peer.encode("ascii") if peer else b""
+        if len(_peers) >= _PEERS:
+            _peers.clear()
+        _peers[peer] = line
+    return line
+
+
 def named_hops(connection: bytes | None) -> frozenset[bytes] | None:
     """The fields that the ``Connection`` field names, beyond the usual ones (RFC 9110, 7.6.1)."""
     if connection is None:

@@ -13,15 +13,15 @@ import httptools
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ksproxyd.model.message import Item
 from ksproxyd.transport.stream import Stream
 from ksproxyd.transport.tls import TLSLayer
+from ksproxyd.upstream.answer import AnswerHead, known_heads
 from ksproxyd.upstream.errors import UpstreamError, tls_error
 from ksproxyd.upstream.target import client_context
 
 if TYPE_CHECKING:
     from ksproxyd.upstream.pool import Attempt, Pool
-
-Item = tuple[bytes, bytes, bytes]
 
 #: Largest head of an answer with the interim answers before it, in bytes, and how many fields a head may have.
 HEAD_BYTES = 262144
@@ -49,8 +49,8 @@ class AnswerSink(Protocol):
     def interim(self, status: int, items: list[Item]) -> None:
         """A 1xx answer other than 101."""
 
-    def head(self, status: int, items: list[Item], length: int | None, dated: bool) -> None:
-        """The final answer's head: end-to-end fields only. ``length`` None: known at the end."""
+    def head(self, head: AnswerHead) -> None:
+        """The final answer's head."""
 
     def data(self, data: bytes) -> None:
         """A piece of the body."""
@@ -85,6 +85,8 @@ class UpstreamConnection(Stream):
     #: The request was a HEAD.
     _bodiless = False
     _status = 0
+    #: The head of the answer that was parsed last.
+    _head: AnswerHead
     _length: int | None = None
     _coding: bytes | None = None
     _options: bytes | None = None
@@ -254,12 +256,20 @@ class UpstreamConnection(Stream):
             self.pool.spoiled(self)
             self.abort()
             return
+        begin = 0
         if not self.answered:
             self.answered = True
             if data[:1] != b"H":
                 # llhttp would skip empty lines, and take RTSP.
                 self._give_up(UpstreamError("protocol", "the upstream does not speak HTTP/1.1", repr(data[:32])))
                 return
+            if not self._bodiless:
+                # 3 if the head is not complete, which is no head's length.
+                begin = data.find(b"\r\n\r\n") + 4
+                known = known_heads.get(data[:begin])
+                if known is not None and known.length == len(data) - begin:
+                    self._take_whole(sink, known, data[begin:])
+                    return
         before = self._body_size
         try:
             self._parser.feed_data(data)
@@ -267,12 +277,7 @@ class UpstreamConnection(Stream):
             self._switch(data[switch.args[0] :])
             return
         except httptools.HttpParserCallbackError as wrapped:
-            cause = wrapped.__context__
-            if isinstance(cause, UpstreamError):
-                self._spoil(cause)
-            else:
-                self.log.failure("handling an answer failed", Failure(cause or wrapped))
-                self._give_up(UpstreamError("protocol", "the gateway failed to handle the upstream's answer"))
+            self._stumble(wrapped.__context__ or wrapped)
             return
         except httptools.HttpParserError as problem:
             self._spoil(UpstreamError("protocol", "the upstream's answer is malformed", str(problem)))
@@ -284,6 +289,8 @@ class UpstreamConnection(Stream):
                 if end < 0 or end + 4 != len(data):
                     # Something followed the head, or may have: what llhttp made of it is none of an answer to HEAD.
                     self._reusable = False
+            elif begin > 3 and self._coding is None and self._head.length == len(data) - begin:
+                known_heads.keep(data[:begin], self._head)
             self._finish()
             return
         if self._in_head or self._body_size == before:
@@ -298,6 +305,27 @@ class UpstreamConnection(Stream):
                 self.deadline = self.pool.wheel.now + idle
             # May pause this connection.
             sink.flush()
+
+    def _take_whole(self, sink: AnswerSink, head: AnswerHead, body: bytes) -> None:
+        """An answer whose head is known, with its whole body. The parser stands where an answer begins, and stays."""
+        self._in_head = False
+        self._reusable = head.reusable
+        try:
+            sink.head(head)
+            if body and self.sink is not None:
+                sink.data(body)
+        except Exception as mistake:
+            self._stumble(mistake)
+        else:
+            self._finish()
+
+    def _stumble(self, mistake: BaseException) -> None:
+        """Something has been raised on the way of an answer."""
+        if isinstance(mistake, UpstreamError):
+            self._spoil(mistake)
+        else:
+            self.log.failure("handling an answer failed", Failure(mistake))
+            self._give_up(UpstreamError("protocol", "the gateway failed to handle the upstream's answer"))
 
     def _spoil(self, reason: UpstreamError) -> None:
         """Something is wrong with what came; an answer that was complete before it still counts."""
@@ -393,7 +421,8 @@ class UpstreamConnection(Stream):
             self._until_close = True
             keep = False
         self._reusable = keep
-        sink.head(status, items, length, self._dated)
+        self._head = head = AnswerHead(status, tuple(items), length, self._dated, keep)
+        sink.head(head)
         if self._bodiless:
             self._complete = True
 
@@ -423,19 +452,13 @@ class UpstreamConnection(Stream):
         sink, self.sink = self.sink, None
         if sink is None:
             return
-        if self.sent_all:
+        if self._reusable and self.sent_all and not self._closing:
             # Into the pool before the sink hears of it: its next request may come in the same turn.
-            self._settle()
-        else:
-            # An early answer. What is left of the request has nowhere to go, and the framing is in the middle.
-            self._hang_up()
-        sink.end()
-
-    def _settle(self) -> None:
-        if self._reusable and not self._closing:
             self.pool.give_back(self)
         else:
+            # Also after an early answer: what is left of the request has nowhere to go.
             self._hang_up()
+        sink.end()
 
     def _switch(self, rest: bytes) -> None:
         """101: HTTP is over on this connection."""

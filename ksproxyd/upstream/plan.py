@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
+from ksproxyd.model.message import Item
 from ksproxyd.model.status import StatusError
-from ksproxyd.upstream.headers import FORWARDED, IDENTITY, KEEP, fate, fates, identity_lines, named_hops
+from ksproxyd.upstream.headers import (
+    FORWARDED,
+    IDENTITY,
+    KEEP,
+    fate,
+    fates,
+    forwarded_for,
+    identity_lines,
+    named_hops,
+)
 
 if TYPE_CHECKING:
     from ksproxyd.server.exchange import Exchange
     from ksproxyd.upstream.pool import Pool
-
-Item = tuple[bytes, bytes, bytes]
-
 
 #: Without a length many a server answers these with 411 (RFC 9110, 8.6).
 _EXPECTED_TO_HAVE_A_BODY = frozenset([b"POST", b"PUT", b"PATCH"])
@@ -150,13 +157,47 @@ def _stays_here(key: bytes, trusted: bool, hops: frozenset[bytes] | None) -> boo
 
 def request_head(exchange: Exchange, plan: Plan, method: bytes, target: bytes, switching: bool = False) -> bytes:
     """The head of the request that goes upstream. ``switching`` asks for the client's upgrade."""
-    out = [method, b" ", target, plan.opening]
+    head = exchange.head
+    items = exchange.fields.items
+    if items is head.items and plan.up is None and not exchange.trusted:
+        # What goes along depends on the fields and the plan alone.
+        known, lines = head.passed
+        if known is not plan:
+            lines, _ = _passed(exchange, plan)
+            head.passed = (plan, lines)
+        out = [method, b" ", target, plan.opening, lines, forwarded_for(exchange.peer)]
+    else:
+        lines, hops = _passed(exchange, plan)
+        out = [method, b" ", target, plan.opening, lines, forwarded_for(exchange.peer, hops)]
+    if plan.identity:
+        out.append(identity_lines(exchange.user))
+    if plan.credentials is not None:
+        out.append(plan.credentials())
+    if plan.more is not None:
+        out.append(plan.more(exchange, target))
+    if switching:
+        assert exchange.upgrade is not None
+        out += (b"Connection: Upgrade\r\nUpgrade: ", exchange.upgrade, b"\r\n\r\n")
+    elif exchange.length:
+        if exchange.wants_continue:
+            out.append(b"Expect: 100-continue\r\n")
+        out.append(b"Transfer-Encoding: chunked\r\n\r\n" if exchange.length < 0 else b"\r\n")
+    elif method in _EXPECTED_TO_HAVE_A_BODY and exchange.fields.get(b"content-length") is None:
+        out.append(b"Content-Length: 0\r\n\r\n")
+    else:
+        out.append(b"\r\n")
+    return b"".join(out)
+
+
+def _passed(exchange: Exchange, plan: Plan) -> tuple[bytes, bytes]:
+    """The client's fields that go along, and the addresses before the client's own that a trusted one has named."""
+    out: list[bytes] = []
     fields = exchange.fields
     items = fields.items
     options = fields.get(b"connection")
     hops = named_hops(options) if options is not None else None
     drop = plan.drop
-    forwarded_for = b""
+    named = b""
     if plan.up is not None:
         # The client's claims and its hop's fields go before the rules see the block; what the rules set is the
         # author's own, and no client's to drop.
@@ -180,33 +221,9 @@ def request_head(exchange: Exchange, plan: Plan, method: bytes, target: bytes, s
             # Proxies spell these with hyphens; with underscores a client has written them past the proxy.
             if not claimed and key not in drop and b"_" not in key:
                 if key == b"x-forwarded-for":
-                    forwarded_for = forwarded_for + b", " + value if forwarded_for else value
+                    named = named + b", " + value if named else value
                 else:
                     out += (name, b": ", value, b"\r\n")
         elif what == IDENTITY and plan.up is not None and not plan.identity:
             out += (name, b": ", value, b"\r\n")
-    # A peer on a UNIX socket has no address.
-    peer = exchange.peer.encode("ascii")
-    if forwarded_for:
-        out += (b"X-Forwarded-For: ", forwarded_for, b", " + peer if peer else b"", b"\r\n")
-    elif peer:
-        out += (b"X-Forwarded-For: ", peer, b"\r\n")
-    if plan.identity:
-        out.append(identity_lines(exchange.user))
-    if plan.credentials is not None:
-        out.append(plan.credentials())
-    if plan.more is not None:
-        out.append(plan.more(exchange, target))
-    if switching:
-        assert exchange.upgrade is not None
-        out += (b"Connection: Upgrade\r\nUpgrade: ", exchange.upgrade, b"\r\n\r\n")
-    elif exchange.length:
-        if exchange.wants_continue:
-            out.append(b"Expect: 100-continue\r\n")
-        out.append(b"Transfer-Encoding: chunked\r\n\r\n" if exchange.length < 0 else b"\r\n")
-    elif method in _EXPECTED_TO_HAVE_A_BODY and fields.get(b"content-length") is None:
-        out.append(b"Content-Length: 0\r\n\r\n")
-    else:
-        out.append(b"\r\n")
-    return b"".join(out)
-
+    return b"".join(out), named

@@ -15,11 +15,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ksproxyd.model.cross_origin import only_ours
-from ksproxyd.model.message import Response
+from ksproxyd.model.message import Item, Response
 from ksproxyd.model.status import StatusError, bad_gateway, gateway_timeout, internal
+from ksproxyd.upstream.answer import AnswerHead, field_lines
 from ksproxyd.upstream.errors import UpstreamError
 from ksproxyd.upstream.filtered import FilteredBody, FilterTurns
-from ksproxyd.upstream.http1 import Item, UpstreamConnection
+from ksproxyd.upstream.http1 import UpstreamConnection
 from ksproxyd.upstream.plan import Answer, Plan, request_head
 from ksproxyd.upstream.tunnel import Tunnel
 
@@ -95,14 +96,20 @@ class Relay:
 
     log = Logger()
 
-    # On the class: most relays never touch most of these, and setting them costs time.
-    connection: UpstreamConnection | None = None
-    _dialing: Deferred[UpstreamConnection] | None = None
-    _upload: Upload | None = None
-    _filtered: FilteredBody | None = None
-    _streaming = False
-    _retried = False
-    _begun = 0.0
+    __slots__ = (
+        "_begun",
+        "_dialing",
+        "_filtered",
+        "_head",
+        "_method",
+        "_retried",
+        "_streaming",
+        "_upload",
+        "connection",
+        "exchange",
+        "plan",
+        "proxy",
+    )
 
     def __init__(self, proxy: Proxy, exchange: Exchange, plan: Plan, target: bytes, method: bytes) -> None:
         self.proxy = proxy
@@ -110,6 +117,12 @@ class Relay:
         self.plan = plan
         self._method = method
         self._head = request_head(exchange, plan, method, target)
+        self.connection: UpstreamConnection | None = None
+        self._dialing: Deferred[UpstreamConnection] | None = None
+        self._upload: Upload | None = None
+        self._filtered: FilteredBody | None = None
+        self._streaming = False
+        self._retried = False
 
     def start(self) -> None:
         """Send the request, on an idle connection or a new one."""
@@ -186,14 +199,12 @@ class Relay:
             if self._upload is not None:
                 self._upload.start()
             return
-        lines: list[bytes] = []
-        for _, name, value in items:
-            lines += (name, b": ", value, b"\r\n")
-        self.exchange.interim(status, lines)
+        self.exchange.interim(status, field_lines(items))
 
-    def head(self, status: int, items: list[Item], length: int | None, dated: bool) -> None:
+    def head(self, head: AnswerHead) -> None:
         exchange = self.exchange
         plan = self.plan
+        status, items, length, dated = head.status, head.items, head.length, head.dated
         seconds = exchange.upstream_seconds = self.proxy.clock.seconds() - self._begun
         if plan.cell is not None:
             plan.cell.answered(status, seconds)
@@ -205,18 +216,16 @@ class Relay:
         if plan.down is not None or (
             plan.on_answer is not None and (plan.on_statuses is None or status in plan.on_statuses)
         ):
-            changed = self._change(Answer(status, items, length, dated))
+            changed = self._change(Answer(status, list(items), length, dated))
             if changed is None:
                 return
-            status, items, length, dated = changed.status, changed.items, changed.length, changed.dated
+            status, items, length, dated = changed.status, tuple(changed.items), changed.length, changed.dated
         if self._method == b"HEAD" and exchange.method != "HEAD":
             # A rule has made a HEAD of it: the body that the client is entitled to is an empty one.
             length = None if status == 304 else 0
         if exchange.extra_headers is not None:
             items = only_ours(items, exchange.extra_headers)
-        lines: list[bytes] = []
-        for _, name, value in items:
-            lines += (name, b": ", value, b"\r\n")
+        lines = head.lines if items is head.items else field_lines(items)
         exchange.start_lines(status, lines, length, dated)
 
     def _change(self, answer: Answer) -> Answer | None:

@@ -13,11 +13,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ksproxyd.model.cross_origin import only_ours
+from ksproxyd.model.message import Item
 from ksproxyd.model.status import bad_gateway, internal
 from ksproxyd.model.status_lines import status_line
 from ksproxyd.transport.stream import Stream
+from ksproxyd.upstream.answer import AnswerHead, field_lines
 from ksproxyd.upstream.errors import UpstreamError
-from ksproxyd.upstream.http1 import Item, UpstreamConnection
+from ksproxyd.upstream.http1 import UpstreamConnection
 from ksproxyd.upstream.plan import Plan, request_head
 
 if TYPE_CHECKING:
@@ -105,8 +107,9 @@ class Tunnel:
     def interim(self, status: int, items: list[Item]) -> None:
         """Of no use to a client that waits for a handshake's answer."""
 
-    def head(self, status: int, items: list[Item], length: int | None, dated: bool) -> None:
+    def head(self, head: AnswerHead) -> None:
         exchange = self.exchange
+        status, items, length, dated = head.status, head.items, head.length, head.dated
         self._answered(status)
         exchange.keep_alive = False
         if status < 400:
@@ -119,16 +122,13 @@ class Tunnel:
             return
         self._relaying = True
         if self.plan.down is not None:
-            items = self.plan.down.apply(items)
+            items = tuple(self.plan.down.apply(list(items)))
             dated = any(item[0] == b"date" for item in items)
         if self._bodiless and exchange.method != "HEAD":
             length = 0
         if exchange.extra_headers is not None:
             items = only_ours(items, exchange.extra_headers)
-        lines: list[bytes] = []
-        for _, name, value in items:
-            lines += (name, b": ", value, b"\r\n")
-        exchange.start_lines(status, lines, length, dated)
+        exchange.start_lines(status, field_lines(items), length, dated)
 
     def data(self, data: bytes) -> None:
         self.exchange.write(data)

@@ -107,3 +107,27 @@ def test_no_target_that_would_break_the_request(site: Site) -> None:
         assert site.gateway.get("/proxy/%20%23%3fx").status == 200
         assert len(site.backend.requests) == before + 1
     assert not site.backend.problems
+
+
+def test_the_same_request_by_other_directives(site: Site) -> None:
+    """What was made of a target before is not made of it after the object has changed, and not on another's behalf."""
+    for _ in range(2):
+        for directives, sent in [
+            (PRE, b"/a?b=1"),
+            ({"stripPathPrefix": "/proxy"}, b"/ex/a?b=1"),
+            ({}, b"/proxy/ex/a?b=1"),
+            ({"stripPathSuffix": "/a"}, b"/proxy/ex?b=1"),
+            ({**PRE, "method": "PUT"}, b"/a?b=1"),
+        ]:
+            site.direct(directives)
+            for _ in range(3):
+                assert site.gateway.get("/proxy/ex/a?b=1").status == 200
+                assert site.backend.requests[-1].target == sent
+                assert site.backend.requests[-1].method == directives.get("method", "GET").encode()
+
+
+def test_rules_are_asked_each_time(site: Site) -> None:
+    site.direct({"rewrite": ["* /{query}"]})
+    for query in (b"a", b"b", b"a"):
+        assert site.gateway.get("/proxy/ex?" + query.decode()).status == 200
+        assert site.backend.requests[-1].target.startswith(b"/" + query)

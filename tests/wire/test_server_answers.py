@@ -336,9 +336,9 @@ def test_connections_beyond_the_limit_get_503_and_old_ones_keep_working() -> Non
 
 def test_interim_answers_are_for_11_only() -> None:
     def handle(exchange: Exchange) -> None:
-        exchange.interim(103, [b"Link", b": ", b"</a>", b"\r\n"])
+        exchange.interim(103, b"Link: </a>\r\n")
         exchange.respond(Response(200))
-        exchange.interim(103, [])
+        exchange.interim(103)
 
     with MemoryServer(handle) as server:
         client = server.connect()

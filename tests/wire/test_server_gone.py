@@ -36,7 +36,7 @@ def test_before_the_answer(leave: Any, request_: bytes) -> None:
         exchange.flush()
         exchange.finish()
         exchange.abort()
-        exchange.interim(103, [])
+        exchange.interim(103)
         assert exchange.status == CLIENT_GONE
         assert (exchange.sent, server.finished) == (0, [exchange])
 

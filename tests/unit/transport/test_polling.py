@@ -12,7 +12,9 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.tcp import Connection
 
+from ksproxyd.transport.outbox import MOST, outbox
 from ksproxyd.transport.polling import poll_directly
+from ksproxyd.transport.stream import Stream
 
 
 class Receiving(Protocol):
@@ -43,10 +45,12 @@ def reactor() -> Iterator[Any]:
     reactor._poller.close()
 
 
-def attach(reactor: Any) -> tuple[Receiving, socket.socket]:
+def attach(reactor: Any, protocol: Any = None) -> tuple[Any, socket.socket]:
     near, far = socket.socketpair()
-    protocol = Receiving()
+    protocol = protocol or Receiving()
     transport = Connection(near, protocol, reactor)
+    # A pair of UNIX sockets delays nothing, and says that it cannot.
+    transport.setTcpNoDelay = lambda enabled: None  # type: ignore[method-assign]
     transport.connected = 1
     transport.protocol = protocol
     protocol.makeConnection(transport)
@@ -121,3 +125,21 @@ def test_an_event_of_a_descriptor_that_was_closed_before_it(reactor: Any) -> Non
     assert (first.lost, second.lost) == (0, 0)
     far_first.close()
     far_second.close()
+
+
+def test_streams_send_within_the_iteration(reactor: Any) -> None:
+    class Echo(Stream):
+        def received(self, data: bytes) -> None:
+            self.send(data)
+            held.append(self._held)
+
+    held: list[bytes] = []
+    pairs = [attach(reactor, Echo()) for _ in range(MOST + 3)]
+    for number, (_, far) in enumerate(pairs):
+        far.send(b"%d" % number)
+    reactor.doIteration(1)
+    assert sorted(held, key=int) == [b"%d" % number for number in range(MOST + 3)]
+    for number, (_, far) in enumerate(pairs):
+        assert far.recv(10, socket.MSG_DONTWAIT) == b"%d" % number
+        far.close()
+    assert outbox.senders == []

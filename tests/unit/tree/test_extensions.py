@@ -16,6 +16,7 @@ from ksproxyd.model.request_info import classify
 from ksproxyd.model.status import StatusError
 from ksproxyd.observe.cells import Upstreams
 from ksproxyd.observe.known import KnownResources
+from ksproxyd.server.head import RequestHead
 from ksproxyd.testing import MemoryDialer, MemoryReactor, api_service, reverse_proxy
 from ksproxyd.transport.wheel import Wheel
 from ksproxyd.tree import Tree
@@ -84,7 +85,13 @@ class World:
         """Where a request goes: the target's host, or the status of its refusal."""
         raw = path.encode()
         request: Any = SimpleNamespace(
-            method=method, path=raw, query=b"", has_query=False, target=raw, info=classify(method, raw, b"")
+            head=RequestHead(method, raw, 1, ()),
+            method=method,
+            path=raw,
+            query=b"",
+            has_query=False,
+            target=raw,
+            info=classify(method, raw, b""),
         )
         try:
             self.tree.serve(request)

@@ -14,6 +14,7 @@ from ksproxyd.model.identity import ANONYMOUS
 from ksproxyd.model.message import Fields
 from ksproxyd.model.request_info import classify
 from ksproxyd.server.exchange import Exchange
+from ksproxyd.server.head import RequestHead
 from ksproxyd.tree.header_rules import compile_header_rules
 from ksproxyd.tree.links import narrow_accept_encoding
 from ksproxyd.tree.wrapped import OWN_FIELDS, WrappedTransport
@@ -38,7 +39,8 @@ class FakeExchange:
         self.path, _, self.query = target.partition(b"?")
         self.info = classify("GET", self.path, self.query)
         pairs = [(name.replace("__", "-").encode(), value.encode()) for name, value in fields.items()]
-        self.fields = Fields([(b"Host", b"gw.example"), *pairs])
+        self.head = RequestHead("GET", target, 1, tuple(Fields([(b"Host", b"gw.example"), *pairs])))
+        self.fields = Fields.of(self.head.items)
         self.trusted = trusted
 
 

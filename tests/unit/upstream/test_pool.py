@@ -12,8 +12,9 @@ from twisted.python.failure import Failure
 
 from ksproxyd.testing import MemoryDialer, MemoryReactor
 from ksproxyd.transport.wheel import Wheel
+from ksproxyd.upstream.answer import AnswerHead, Item
 from ksproxyd.upstream.errors import UpstreamError
-from ksproxyd.upstream.http1 import Item, UpstreamConnection
+from ksproxyd.upstream.http1 import UpstreamConnection
 from ksproxyd.upstream.pool import Pool, UpstreamTimeouts
 
 PLACE = ("backend.example", 80)
@@ -29,7 +30,7 @@ class Sink:
 
     def interim(self, status: int, items: list[Item]) -> None: ...
 
-    def head(self, status: int, items: list[Item], length: int | None, dated: bool) -> None: ...
+    def head(self, head: AnswerHead) -> None: ...
 
     def data(self, data: bytes) -> None:
         self.body += data
