@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ksproxyd.testing import Authority
-from tests.live.process import PATIENCE, free_port
+from live.process import PATIENCE, free_port
 
 MANAGER, MANAGER_PASSWORD = "cn=manager,dc=ks,dc=test", "manager secret"
 PEOPLE = "ou=people,dc=ks,dc=test"

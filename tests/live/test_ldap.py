@@ -17,7 +17,7 @@ from ksproxyd.authn.providers.provider import External, ProviderError
 from ksproxyd.authn.providers.registry import make, means
 from ksproxyd.settings import load_text
 from ksproxyd.testing import Authority
-from tests.live.ldap_server import MANAGER, MANAGER_PASSWORD, PEOPLE, LDAPServer
+from live.ldap_server import MANAGER, MANAGER_PASSWORD, PEOPLE, LDAPServer
 
 reactor: Any = _reactor
 
