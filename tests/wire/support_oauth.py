@@ -12,8 +12,6 @@ import bcrypt
 import msgspec
 
 from ksproxyd.authn.codes import CodeGrant
-from ksproxyd.kapis.oauth.programs import Programs
-from ksproxyd.kapis.oauth.routes import PREFIX, WELL_KNOWN, oauth_routes, well_known_routes
 from ksproxyd.testing import Answer, MemoryGateway
 
 ISSUER = "https://ks.test"
@@ -44,28 +42,6 @@ KUBESPHERE = {"client_id": "kubesphere", "client_secret": "kubesphere"}
 RP1 = {"client_id": "rp1", "client_secret": "s1"}
 RP2 = {"client_id": "rp2", "client_secret": "s2"}
 SCOPES = ("openid", "email", "profile")
-
-
-def programs(inner: Any) -> Programs:
-    """The endpoints of the gateway ``inner``."""
-    found = getattr(inner.logins, "programs", None)
-    if found is None:
-        logins = inner.logins
-        found = Programs(
-            inner._reactor,
-            inner.settings,
-            logins.store,
-            logins.directory,
-            logins.clients,
-            logins.passwords,
-            logins.login,
-            logins.tokens,
-            logins.authenticator,
-            logins.static_tokens.has_account,
-        )
-        inner.tree.mount(PREFIX, oauth_routes(found.routes()), subtree=True)
-        inner.tree.mount(WELL_KNOWN, well_known_routes(found.well_known()), subtree=True)
-    return found
 
 
 def user(name: str, state: str = "Active", **more: Any) -> Any:
@@ -127,7 +103,7 @@ class World:
         inner = self.gateway.gateway
         assert inner.logins is not None
         self.logins: Any = inner.logins
-        self.programs = programs(inner)
+        self.programs: Any = inner.logins.programs
 
     # -- what is sent ----------------------------------------------------------------------------------
 
