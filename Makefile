@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STATE ?= state
 
-.PHONY: install run test test-kube lint bench clean
+.PHONY: install run test test-browser test-kube lint bench clean
 
 install: $(VENV)/.installed
 
@@ -34,7 +34,11 @@ lint: $(VENV)/.tested
 	$(BIN)/mypy ksproxyd
 
 test: lint
-	$(BIN)/python -m pytest tests --ignore=tests/kube -q
+	$(BIN)/python -m pytest tests --ignore=tests/kube --ignore=tests/browser -q
+
+# In headless Chromium: needs Debian's chromium and chromium-driver, and a font with Chinese characters.
+test-browser: $(VENV)/.tested
+	$(BIN)/python -m pytest tests/browser -q -rs
 
 # Against a real kube-apiserver and etcd: KUBEBUILDER_ASSETS, or built from Go modules (once, into a cache folder).
 test-kube: $(VENV)/.tested

@@ -26,7 +26,7 @@ _ARGUMENTS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--disable-default-apps"),
     *("--disable-client-side-phishing-detection", "--disable-dev-shm-usage", "--hide-scrollbars"),
-    *("--force-device-scale-factor=1", "--window-size=900,760"),
+    *("--force-device-scale-factor=1", "--window-size=900,960"),
     # No name is looked up, and nothing but this machine is spoken to.
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 )

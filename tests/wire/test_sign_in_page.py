@@ -251,6 +251,15 @@ def test_the_store_is_away(site: BrowserSite, browser: Browser, monkeypatch: pyt
     assert plain.status == 503 and plain.json()["kind"] == "Status"
 
 
+def test_too_many_begin_to_sign_in(site: BrowserSite, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ksproxyd.kapis.oauth.pending.MOST", 2)
+    assert [browser.get(authorize()).status for _ in range(3)] == [302, 302, 429]
+    page = browser.get("/oauth/device")
+    assert page.status == 429 and page.get("Retry-After") == b"60" and b"from your network" in page.body
+    plain = site.ask("GET", authorize())
+    assert plain.status == 429 and plain.json()["kind"] == "Status" and plain.get("Retry-After") == b"60"
+
+
 def test_what_pages_load(site: BrowserSite, browser: Browser) -> None:
     page = browser.get("/oauth/login").body.decode()
     (style,) = re.findall(r'rel="stylesheet" href="([^"]+)"', page)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from ksproxyd.authn.rejection import SharedUnavailable
 from ksproxyd.kapis.bodies import NO_STORE
 from ksproxyd.kapis.oauth.pages import Pages, wants_page
+from ksproxyd.kapis.oauth.pending import TooManyWaiting
 from ksproxyd.model.message import Pairs, Response
 from ksproxyd.model.status import StatusError
 from ksproxyd.server.exchange import Exchange
@@ -64,6 +65,12 @@ def guarded(pages: Pages, endpoint: Endpoint) -> Endpoint:
                 raise error from None
             retry = [(b"Retry-After", b"%d" % (error.retry_after or 1))]
             return pages.failure(exchange, "failed_store", status=503, headers=retry)
+        except TooManyWaiting as many:
+            error = many.error()
+            if not wants_page(exchange):
+                raise error from None
+            retry = [(b"Retry-After", b"%d" % (error.retry_after or 1))]
+            return pages.failure(exchange, "failed_many", status=429, headers=retry)
         except StatusError as error:
             if not wants_page(exchange):
                 raise

@@ -140,7 +140,7 @@ class Authorize:
         if principal is None and exchange.method == "POST":
             # A form may come from any page, so it grants nothing by a cookie: the browser comes again, by itself, as
             # it would by a link, and what it says then is what it would say there (SameSite=Lax).
-            handle = await self._keep(request)
+            handle = await self._keep(exchange, request)
             return go_on(exchange, self._site.at("/authorize", resume=handle))
         if principal is None:
             principal = await self._signed_in(exchange)
@@ -299,7 +299,7 @@ class Authorize:
             if not consented and await self._consent_needed(request, client, principal.user):
                 if silent:
                     raise SentBack("interaction_required", _CONSENT)
-                handle = handle or await self._keep(request)
+                handle = handle or await self._keep(exchange, request)
                 return go_on(exchange, self._site.at("/consent", resume=handle))
             if handle and await self._pending.take(handle) is None:
                 # Somebody was quicker: a second window, or a second click.
@@ -325,11 +325,11 @@ class Authorize:
         return client.grant_method == "prompt" and not await self._consents.given(user, client.name, request.scopes)
 
     async def _to_sign_in(self, exchange: Exchange, request: AuthorizeRequest, handle: str) -> Response:
-        return go_on(exchange, self._site.sign_in(handle or await self._keep(request)))
+        return go_on(exchange, self._site.sign_in(handle or await self._keep(exchange, request)))
 
-    async def _keep(self, request: AuthorizeRequest) -> str:
+    async def _keep(self, exchange: Exchange, request: AuthorizeRequest) -> str:
         try:
-            return await self._pending.keep(request)
+            return await self._pending.keep(request, exchange.client)
         except TooLarge:
             raise Refused("invalid_request", "The request is too large; its state or nonce is too long.") from None
 

@@ -48,7 +48,7 @@ class DevicePage:
         typed = parameter(exchange.query, "user_code")[:_LONGEST]
         session = await self._browsers.find(exchange)
         if session is None:
-            handle = await self._pending.keep(DeviceRequest(typed))
+            handle = await self._pending.keep(DeviceRequest(typed), exchange.client)
             return go_on(exchange, self._site.sign_in(handle))
         words = self._pages.language(exchange)
         if not typed:
@@ -62,7 +62,7 @@ class DevicePage:
         typed, decision, given, chosen = (form.get(k, [""])[0] for k in ("user_code", "decision", "csrf", "lang"))
         typed = typed[:_LONGEST]
         if session is None:
-            handle = await self._pending.keep(DeviceRequest(typed))
+            handle = await self._pending.keep(DeviceRequest(typed), exchange.client)
             return go_on(exchange, self._site.sign_in(handle))
         if not self._csrf.accepts(exchange, session.csrf, _purpose(typed), given) or decision not in ("allow", "deny"):
             return self._pages.failure(exchange, "failed_form", status=403)

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ksproxyd.authn.source import network_of
+from ksproxyd.model.status import StatusError
+
 if TYPE_CHECKING:
     from ksproxyd.authn.shared.store import SharedStore
 
@@ -25,8 +28,21 @@ LARGEST = 8192
 _HANDLE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
+#: Requests that may begin to wait within :data:`LIFETIME` from one network, as nobody has signed in for them.
+MOST = 3000
+
+
 class TooLarge(Exception):
     """A request has more to remember than anybody honestly asks for."""
+
+
+class TooManyWaiting(Exception):
+    """More requests of one network wait than people could have sent."""
+
+    def error(self) -> StatusError:
+        """The 429."""
+        message = "too many sign-ins have been begun from this network; try again in a few minutes"
+        return StatusError(429, "TooManyRequests", message, retry_after=60)
 
 
 class AuthorizeRequest(msgspec.Struct, frozen=True, tag="authorize"):
@@ -71,11 +87,16 @@ class Pending:
     def __init__(self, store: SharedStore) -> None:
         self._store = store
 
-    async def keep(self, request: Waiting) -> str:
-        """Remember ``request``; returns its handle. Raises :class:`TooLarge`."""
+    async def keep(self, request: Waiting, source: str) -> str:
+        """Remember ``request``, which came from the address ``source``; returns its handle.
+
+        Raises :class:`TooLarge`, or :class:`TooManyWaiting`.
+        """
         value = _encode(request)
         if len(value) > LARGEST:
             raise TooLarge
+        if await self._store.count(f"pending-begun:{network_of(source)}", LIFETIME) > MOST:
+            raise TooManyWaiting
         handle = secrets.token_urlsafe(32)
         await self._store.put(_key(handle), value, LIFETIME)
         return handle

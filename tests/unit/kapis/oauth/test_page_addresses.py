@@ -13,7 +13,16 @@ from twisted.internet.task import Clock
 
 from ksproxyd.authn.shared.memory import MemoryStore
 from ksproxyd.kapis.oauth.csrf import token
-from ksproxyd.kapis.oauth.pending import LARGEST, AuthorizeRequest, DeviceRequest, Pending, TooLarge, well_formed
+from ksproxyd.kapis.oauth.pending import (
+    LARGEST,
+    MOST,
+    AuthorizeRequest,
+    DeviceRequest,
+    Pending,
+    TooLarge,
+    TooManyWaiting,
+    well_formed,
+)
 from ksproxyd.kapis.oauth.redirects import form_source, with_parameters
 from ksproxyd.kapis.oauth.site import Site
 from ksproxyd.settings import load_text
@@ -82,6 +91,9 @@ def test_where_people_sign_in(issuer: str, sign_in: str, address: bytes) -> None
 REQUEST = AuthorizeRequest("rp", "https://a.test/cb", True, "code", ("openid",), 5.0, state="s", prompt=("login",))
 
 
+HERE = "192.0.2.7"
+
+
 def now(coroutine: Any) -> Any:
     found: list[Any] = []
     ensureDeferred(coroutine).addBoth(found.append)
@@ -95,19 +107,34 @@ def test_what_waits() -> None:
     store = MemoryStore(clock, 60.0)
     pending = Pending(store)
     for request in (REQUEST, DeviceRequest("ABCD-EFGH")):
-        handle = now(pending.keep(request))
+        handle = now(pending.keep(request, HERE))
         assert well_formed(handle)
         assert now(pending.look(handle)) == request
         assert now(pending.take(handle)) == request
         assert now(pending.take(handle)) is None and now(pending.look(handle)) is None
-    handle = now(pending.keep(REQUEST))
+    handle = now(pending.keep(REQUEST, HERE))
     assert handle not in repr(list(store._entries))
     clock.advance(601)
     assert now(pending.look(handle)) is None
     for nonsense in ("", "x", handle + "x", handle[:-1] + "/", "é" * 43):
         assert now(pending.look(nonsense)) is None
     with pytest.raises(TooLarge):
-        now(pending.keep(DeviceRequest("x" * LARGEST)))
+        now(pending.keep(DeviceRequest("x" * LARGEST), HERE))
+    store.close()
+
+
+def test_nobody_makes_us_remember_without_end() -> None:
+    clock = Clock()
+    store = MemoryStore(clock, 60.0)
+    pending = Pending(store)
+    for _ in range(MOST):
+        now(pending.keep(REQUEST, HERE))
+    with pytest.raises(TooManyWaiting) as caught:
+        now(pending.keep(REQUEST, "192.0.2.8"))
+    assert caught.value.error().code == 429
+    now(pending.keep(REQUEST, "198.51.100.1"))
+    clock.advance(601)
+    now(pending.keep(REQUEST, HERE))
     store.close()
 
 
