@@ -15,6 +15,7 @@ LEVELS = {
     "cli": 9,
     "testing": 9,
     "gateway": 8,
+    "kubectl": 8,
     "logins": 7,
     "standalone": 6,
     "kapis": 6,
@@ -32,6 +33,7 @@ LEVELS = {
     "observe": 4,
     "settings": 4,
     "transport": 3,
+    "kubectl": 2,
     "model": 1,
 }
 

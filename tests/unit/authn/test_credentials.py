@@ -47,7 +47,7 @@ def test_understood(header: bytes, found: Basic | Bearer) -> None:
         b"Token x",
         b"Basic",
         b"Basic x",
-        b"Basic " + base64.b64encode(b"alice:secret").rstrip(b"="),
+        b"Basic " + base64.b64encode(b"alice:secret12").rstrip(b"="),
         b"Basic  " + base64.b64encode(b"alice:secret"),
         basic(b"no colon"),
         basic(b"\xff\xfe:x"),

@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 
 from ksproxyd.chain import TAKEN
 from ksproxyd.chain.audit import audit_step
-from ksproxyd.chain.authenticate import authenticate
 from ksproxyd.chain.authorize import Decision, always_allow, always_deny, authorize_step
 from ksproxyd.chain.dispatch import dispatch_step
 from ksproxyd.chain.request_info import rename_dry_run, request_info_step
 from ksproxyd.chain.synced import synced_step
-from ksproxyd.model.identity import ANONYMOUS, Identity
+from ksproxyd.model.identity import Identity
 from ksproxyd.model.status import StatusError, bad_request
 
 Make = Callable[..., Any]
@@ -107,24 +106,6 @@ def test_renaming_there_and_back(query: bytes) -> None:
     there = rename_dry_run(query, b"dryRun", b"dryrun")
     if b"dryrun" not in query:
         assert rename_dry_run(there, b"dryrun", b"dryRun") == query
-
-
-# -- authenticate ------------------------------------------------------------------------------------------------------
-
-
-def test_without_credentials_everybody_is_anonymous(exchange: Make) -> None:
-    for fields in ({}, {"Authorization": ""}, {"Authorization": "  \t"}):
-        request = exchange(**fields)
-        request.user = Identity("left over")
-        assert authenticate(request) is None
-        assert request.user is ANONYMOUS
-
-
-@pytest.mark.parametrize("value", ["Bearer x", "Basic eDp5", "Digest x", "Bearer", "x"])
-def test_credentials_that_nobody_knows_are_refused(exchange: Make, value: str) -> None:
-    error = error_of(authenticate, exchange(Authorization=value))
-    assert (error.code, error.reason) == (401, "Unauthorized")
-    assert error.message == "The request cannot be authenticated."
 
 
 # -- authorize ---------------------------------------------------------------------------------------------------------

@@ -15,11 +15,11 @@ def test_equal_settings_do_not_differ() -> None:
 
 
 def test_changes_are_told_in_order_with_what_they_need() -> None:
-    old = load("authentication: {issuer: {jwtSecret: old}}")
+    old = load("authentication: {issuer: {jwtSecret: oldoldoldoldoldoldoldoldoldoldoldold}}")
     new = load(
         """
 authorization: {mode: AlwaysAllow}
-authentication: {issuer: {jwtSecret: new}}
+authentication: {issuer: {jwtSecret: newnewnewnewnewnewnewnewnewnewnewnew}}
 ksproxyd:
   listeners: [tcp:80]
   trustedProxies: [10.0.0.0/8]

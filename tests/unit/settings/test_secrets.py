@@ -38,7 +38,9 @@ def test_every_key_that_sounds_like_a_secret_is_one() -> None:
     words = ("password", "secret", "token", "data")
     sounding = {key.name for key in keys(Settings) if key.path[-1].lower().endswith(words)}
     sounding |= {"s3.secretAccessKey"}
-    assert secrets == sounding - {"ksproxyd.standalone.data"}
+    # A file, and two permissions.
+    others = {"ksproxyd.standalone.data", "ksproxyd.compat.defaultClientSecret", "ksproxyd.compat.shortJwtSecret"}
+    assert secrets == sounding - others
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,9 @@ def test_a_secret_is_read_from_its_file(tmp_path: Path, content: str, secret: st
     file = tmp_path / "secret"
     file.write_bytes(content.encode())
     issuer = load_text(
-        f"authentication: {{issuer: {{jwtSecretFile: {file}}}}}", "x.yaml", {}
+        f"authentication: {{issuer: {{jwtSecretFile: {file}}}}}\nksproxyd: {{compat: {{shortJwtSecret: true}}}}",
+        "x.yaml",
+        {},
     ).settings.authentication.issuer
     assert issuer.jwt_secret.get_secret_value() == secret
     assert issuer.jwt_secret_file == str(file)
@@ -115,7 +119,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, name: str) -> None:
 
 def test_a_secret_from_the_environment_wins_over_the_file_text() -> None:
     environ = {"KUBESPHERE_AUTHENTICATION_ISSUER_JWTSECRET": SECRET}
-    loaded = load_text("authentication: {issuer: {jwtSecret: other}}", "x.yaml", environ)
+    loaded = load_text("authentication: {issuer: {jwtSecret: otherotherotherotherotherotherother}}", "x.yaml", environ)
     assert loaded.settings.authentication.issuer.jwt_secret.get_secret_value() == SECRET
 
 
@@ -150,17 +154,20 @@ def test_the_placeholder_of_a_printed_configuration_is_refused() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("issuer", "found"),
-    [
-        ("{}", "no secret, expected at least 32 bytes: until it is set no token can be verified"),
-        ("{jwtSecret: short}", "a secret of 5 bytes, expected at least 32 bytes"),
-        ("{jwtSecret: \u00e4\u00e4}", "a secret of 4 bytes, expected at least 32 bytes"),
-    ],
-)
-def test_a_weak_key_is_a_warning(issuer: str, found: str) -> None:
-    warnings = load_text(f"authentication: {{issuer: {issuer}}}", "x.yaml", {}).warnings
+def test_a_missing_key_is_a_warning() -> None:
+    warnings = load_text("authentication: {issuer: {}}", "x.yaml", {}).warnings
+    found = "no secret, expected at least 32 bytes: until it is set no token can be verified"
     assert [str(each) for each in warnings] == [f"x.yaml:1: authentication.issuer.jwtSecret: found {found}"]
+
+
+@pytest.mark.parametrize(("secret", "size"), [("short", 5), ("\u00e4\u00e4", 4)])
+def test_a_weak_key_is_refused_unless_it_is_allowed(secret: str, size: int) -> None:
+    text = f"authentication: {{issuer: {{jwtSecret: {secret}}}}}"
+    found = f"a secret of {size} bytes, expected at least 32 bytes (or ksproxyd.compat.shortJwtSecret: true)"
+    line = f"x.yaml:1: authentication.issuer.jwtSecret: found {found}"
+    assert problems(text) == [line]
+    loaded = load_text(text + "\nksproxyd: {compat: {shortJwtSecret: true}}", "x.yaml", {})
+    assert [str(each) for each in loaded.warnings] == [line]
 
 
 def test_a_sign_key_twice_is_a_warning(tmp_path: Path) -> None:
