@@ -8,7 +8,7 @@ gateways share what they know:
                           └─ decide(refused) ─── poll → access_denied
 
 The short code has 34 bits and lives for minutes. What keeps it from being guessed is that only signed-in users may
-enter one, and each of them only a few wrong ones (RFC 8628, 5.1).
+enter one, and each of them only a few (RFC 8628, 5.1).
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from ksproxyd.authn.source import network_of
 ALPHABET = "BCDFGHJKLMNPQRSTVWXZ"
 LENGTH = 8
 
-#: Wrong user codes that somebody may enter within :data:`GUESSING`, in seconds.
-GUESSES, GUESSING = 10, 900.0
+#: How often somebody may enter a user code, right or wrong, within :data:`GUESSING`, in seconds. Each is counted before
+#: it is looked at, so that no more are, however many come at once. A login takes two or three.
+GUESSES, GUESSING = 30, 900.0
 
 #: By how many seconds the interval grows for a program that asks too often (RFC 8628, 3.5).
 SLOWER = 5.0
@@ -139,7 +140,7 @@ class Devices:
     async def by_user_code(self, code: str, who: str) -> DeviceQuestion | None:
         """What the code stands for that the signed-in user ``who`` has typed, in any spelling; None for a wrong one.
 
-        Raises :class:`TooMany` once ``who`` has entered too many wrong ones.
+        Raises :class:`TooMany` once ``who`` has entered too many.
         """
         found = await self._find(code, who)
         if found is None:
@@ -198,16 +199,11 @@ class Devices:
 
     async def _find(self, code: str, who: str) -> tuple[str, bytes, _Kept] | None:
         """The key of what a typed code stands for, and what is there."""
-        wrong = f"device-guesses:{who}"
-        guesses, left = await self._store.counted(wrong)
-        if guesses >= GUESSES:
-            raise TooMany(max(1, int(left)))
+        counter = f"device-guesses:{who}"
+        if await self._store.count(counter, GUESSING) > GUESSES:
+            raise TooMany(await self._left(counter))
         letters = normalised(code)
-        found = await self._look(letters) if letters else None
-        if found is None and await self._store.count(wrong, GUESSING) > GUESSES:
-            # Others were counted since we looked.
-            raise TooMany(await self._left(wrong))
-        return found
+        return await self._look(letters) if letters else None
 
     async def _look(self, letters: str) -> tuple[str, bytes, _Kept] | None:
         digest = await self._store.get(_short(letters))
@@ -226,7 +222,7 @@ class Devices:
 
 def normalised(code: str) -> str:
     """The letters of a user code as somebody has typed it, in any case and with dashes and blanks; empty for none."""
-    letters = code[:64].upper().translate(_FROM_TYPED)
+    letters = code[:64].upper().translate(_FROM_TYPED) if code.isascii() else ""
     return letters if len(letters) == LENGTH and all(letter in ALPHABET for letter in letters) else ""
 
 
