@@ -17,6 +17,10 @@ usage: ksproxyd <command> [options]
   run [options]           run the gateway in the foreground (the options of `twistd ksproxyd`, see run --help)
   check-config [FILE]     check a configuration file; every problem with its line
       --print-config      print what it comes to, secrets hidden
+  check-idp NAME [...]    walk the way to an identity provider and say where it ends
+      --config FILE       configuration of the gateway
+      --kubeconfig FILE   how to reach the cluster, instead of what the configuration says
+      --username USER     look this user up, too; asks for the password (empty: not checked)
   routes [--url URL]      print the live resource tree of a running gateway
   crds                    print the custom resource definitions, for kubectl apply -f -
   kubeconfig USER [...]   print a kubeconfig with which USER logs in through a gateway
@@ -32,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands: dict[str, Callable[[list[str]], int]] = {
         "run": run,
         "check-config": check_config,
+        "check-idp": check_idp,
         "routes": routes,
         "crds": crds,
         "kubeconfig": kubeconfig,
@@ -101,6 +106,49 @@ def check_config(words: list[str]) -> int:
     else:
         print(f"{path}: fine")
     return 0
+
+
+def check_idp(words: list[str]) -> int:
+    """Try an identity provider as it is configured in the cluster, step by step."""
+    import getpass
+
+    from ksproxyd.settings import SettingsError, find_file, load_file
+    from ksproxyd.tap import check_provider
+
+    options = {"--config": "", "--kubeconfig": "", "--username": ""}
+    names: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        key, equals, value = word.partition("=")
+        if key in options:
+            options[key] = value if equals else next(rest, "")
+            if not options[key]:
+                print(f"ksproxyd check-idp: {key} needs a value", file=sys.stderr)
+                return 2
+        elif word.startswith("-"):
+            print(f"ksproxyd check-idp: there is no option {key}\n\n{USAGE}", end="", file=sys.stderr)
+            return 2
+        else:
+            names.append(word)
+    if len(names) != 1:
+        print(f"ksproxyd check-idp: name one identity provider\n\n{USAGE}", end="", file=sys.stderr)
+        return 2
+    path = options["--config"] or find_file()
+    if path is None:
+        print("ksproxyd check-idp: there is no configuration file; name one with --config", file=sys.stderr)
+        return 1
+    try:
+        settings = load_file(path, os.environ).settings
+    except SettingsError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return 1
+    username, password = options["--username"], ""
+    if username:
+        # Never as an argument: those are for everybody to see.
+        read = getpass.getpass(f"Password of {username}: ") if sys.stdin.isatty() else sys.stdin.readline()
+        password = read.rstrip("\r\n")
+    return check_provider(settings, options["--kubeconfig"], names[0], username, password, print)
 
 
 def routes(words: list[str]) -> int:

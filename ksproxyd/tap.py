@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import IService, Service
@@ -16,8 +17,9 @@ from twisted.python import usage
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
+from ksproxyd.authn.providers.check import check_idp
 from ksproxyd.gateway import Gateway, StartError
-from ksproxyd.kube.errors import AccessError
+from ksproxyd.kube.errors import AccessError, KubeError
 from ksproxyd.observe.logging import LogOutput
 from ksproxyd.observe.notify import InheritedSocket
 from ksproxyd.server.certificates import CertificateError
@@ -115,6 +117,37 @@ def makeService(options: Options) -> IService:
 
     poll_directly(reactor)
     return GatewayService(reactor, options, settings)
+
+
+def check_provider(
+    settings: Settings, kubeconfig: str, name: str, username: str, password: str, say: Callable[[str], object]
+) -> int:
+    """Run ``check-idp``: its steps are told to ``say``. Returns the exit code. The reactor runs, once, for it alone."""
+    from twisted.internet import reactor as running
+
+    reactor: Any = running
+    codes: list[int] = []
+
+    async def work() -> None:
+        codes.append(await check_idp(reactor, settings, kubeconfig, os.environ, name, username, password, say))
+
+    def failed(failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return
+        if not failure.check(*EXPECTED, KubeError):
+            failure.printTraceback(sys.stderr)
+        say(f"ksproxyd check-idp: {failure.getErrorMessage()}")
+
+    def ended(_: None) -> None:
+        if reactor.running:
+            reactor.stop()
+
+    def begin() -> None:
+        Deferred.fromCoroutine(work()).addErrback(failed).addCallback(ended)
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    return codes[0] if codes else 1
 
 
 class GatewayService(Service):

@@ -60,8 +60,10 @@ class Kube:
     def user(self, name: str) -> Any:
         return self.ask("GET", f"/apis/iam.kubesphere.io/v1beta1/users/{name}")
 
-    def put_provider(self, name: str, provider: dict[str, Any], mapping: str = "auto") -> None:
-        document = {"name": name, "type": "OIDCIdentityProvider", "mappingMethod": mapping, "provider": provider}
+    def put_provider(
+        self, name: str, provider: dict[str, Any], mapping: str = "auto", kind: str = "OIDCIdentityProvider"
+    ) -> None:
+        document = {"name": name, "type": kind, "mappingMethod": mapping, "provider": provider}
         self.ask(
             "POST",
             "/api/v1/namespaces/kubesphere-system/secrets",

@@ -194,7 +194,8 @@ class LDAPProvider:
         except ProviderError as error:
             yield Step("read", False, error.message, "Check loginAttribute and uidAttribute.")
             return
-        yield Step("read", True, f"uid {external.uid}, name {external.username}, e-mail {external.email or 'none'}")
+        said = f"uid {external.uid}, name {external.username}, e-mail {external.email or 'none'}"
+        yield Step("read", True, said, external=external)
         if not password:
             return
         try:

@@ -52,12 +52,27 @@ class Mapper:
         self._directory = directory
         self._client = client
 
+    def foresee(self, provider: Provider, external: External) -> str:
+        """What :meth:`resolve` would come to, in words; nothing is made. Raises :class:`MappingRefused`."""
+        found = self._known(provider, external)
+        if isinstance(found, UserRecord):
+            return f"is user {found.name}"
+        if isinstance(found, Registration):
+            return "may create an account (mappingMethod: manual)"
+        name = self._free_name(provider.configuration.name, external)
+        return f"would become the new user {name} (mappingMethod: auto)"
+
     async def resolve(self, provider: Provider, external: External) -> UserRecord | Registration:
         """The user who ``external`` is, made where there is none and the provider's ``mappingMethod`` is ``auto``.
 
         Raises :class:`MappingRefused`, and :class:`~ksproxyd.authn.rejection.SharedUnavailable` where it cannot be
         told: the users are not known yet, or Kubernetes is away.
         """
+        found = self._known(provider, external)
+        return await self._create(provider.configuration.name, external) if found is None else found
+
+    def _known(self, provider: Provider, external: External) -> UserRecord | Registration | None:
+        """Who that is, without anything being made; None: a user is to be made."""
         configuration = provider.configuration
         name = configuration.name
         problem = problem_of_uid(external.uid)
@@ -78,12 +93,16 @@ class Mapper:
             raise MappingRefused(f"no user is linked with {external.uid!r} at {name}, and its mappingMethod is lookup")
         if method != AUTO:
             raise MappingRefused(f"identity provider {name} has no mappingMethod ({', '.join(MAPPINGS)})")
-        return await self._create(name, external)
+        return None
+
+    def _free_name(self, provider: str, external: External) -> str:
+        name = user_name(external.username)
+        if self._directory.find(name) is not None:
+            raise _taken(name, provider, external.uid)
+        return name
 
     async def _create(self, provider: str, external: External) -> UserRecord:
-        name = user_name(external.username)
-        if self._directory.find(name) is not None or self._directory.obj(name) is not None:
-            raise _taken(name, provider, external.uid)
+        name = self._free_name(provider, external)
         body = new_user(name, provider, external, self._free_email(external, name))
         try:
             stored = await self._client.create(USERS.resource, body, field_manager="ksproxyd")

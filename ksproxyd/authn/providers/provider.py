@@ -62,12 +62,16 @@ class Flow(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One step of :meth:`Provider.walk`: what was done, how it went, and what to do if it failed."""
+    """One step of :meth:`Provider.walk`: what was done, how it went, and what to do if it failed.
+
+    ``external`` is somebody that the step has found.
+    """
 
     title: str
     ok: bool
     text: str
     advice: str = ""
+    external: External | None = None
 
 
 class Provider(Protocol):
