@@ -11,6 +11,7 @@ from support_browser import PASSWORD, Browser, BrowserSite, authorize, location,
 from ksproxyd.authn.login import Kind, LoginRefused
 from ksproxyd.authn.registration import Registration
 from ksproxyd.authn.rejection import SharedUnavailable
+from ksproxyd.kapis.oauth.device import GUESSES
 
 
 @pytest.fixture
@@ -335,7 +336,7 @@ def test_a_device_needs_our_form(site: BrowserSite, browser: Browser) -> None:
 def test_codes_cannot_be_guessed(site: BrowserSite, browser: Browser) -> None:
     _, user_code = begin(site)
     browser.sign_in()
-    for _ in range(10):
+    for _ in range(GUESSES):
         page = browser.get("/oauth/device?user_code=BBBB-BBBB")
         assert page.status == 400 and b"There is no such code" in page.body
     page = browser.get(f"/oauth/device?user_code={user_code}")
