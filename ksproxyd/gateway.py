@@ -66,6 +66,7 @@ from ksproxyd.tree.own_routes import ROUTES
 from ksproxyd.tree.reserved import reserved
 from ksproxyd.tree.routes import Routes
 from ksproxyd.tree.status_probe import StatusProbe
+from ksproxyd.tree.user_secrets import UserSecrets
 from ksproxyd.tree.version import Version
 from ksproxyd.upstream.client import Client
 from ksproxyd.upstream.errors import UpstreamError
@@ -201,7 +202,7 @@ class Gateway:
         )
         if ours.extensions.openapi:
             self._unsubscribe = self.state.store(API_SERVICES).subscribe(self.openapi.apply, replay=True)
-        self._mount(kube)
+        self._mount(kube, Authority(authorizer))
         chain = Chain(
             self.steps(authorizer),
             self.tree.serve,
@@ -336,7 +337,7 @@ class Gateway:
         found = [(group.name, version.version) for group in groups.groups for version in group.versions]
         self.known.discovered([("", "v1"), *found])
 
-    def _mount(self, kube: ClusterAccess) -> None:
+    def _mount(self, kube: ClusterAccess, authority: Authority) -> None:
         tree = self.tree
         assert self._version is not None
         tree.mount("/healthz", healthz(), subtree=True)
@@ -355,6 +356,7 @@ class Gateway:
             kube,
             self.settings.experimental.validation_directive,
             self.metrics.upstreams.cell("kube", "kubernetes"),
+            UserSecrets(lambda user: authority.may_grant(user, ""), self.kube_client),
         )
         tree.mount("/api", self._kube_api, subtree=True)
         tree.mount("/apis", self._kube_api, subtree=True)

@@ -30,12 +30,11 @@ from ksproxyd.authn.tokens.keys import KeyProblem, KeyRing
 from ksproxyd.authn.tokens.service import Tokens
 from ksproxyd.authn.user_manager import ManagerRules, UserManager, manager_mode
 from ksproxyd.kapis.iam.users import Authority, Users
-from ksproxyd.kapis.oauth.callback import Callback
+from ksproxyd.kapis.oauth.callback import provider_routes
 from ksproxyd.kapis.oauth.front import Front
 from ksproxyd.kapis.oauth.programs import Programs
-from ksproxyd.kapis.oauth.provider_login import Departures, ProviderLogin
 from ksproxyd.kapis.oauth.routes import PREFIX, WELL_KNOWN, oauth_routes, well_known_routes
-from ksproxyd.kapis.router import Route, Router
+from ksproxyd.kapis.router import Router
 from ksproxyd.kube.client import KubeClient
 from ksproxyd.settings import Settings
 from ksproxyd.state.election import Leadership
@@ -164,15 +163,11 @@ class Logins:
             self.providers,
         )
         front = self.front
-        departures = Departures(self.store, front.site)
-        self._elsewhere = ProviderLogin(
-            self.providers, departures, front.site, front.pending, front.pages, front.sign_in
-        )
-        self._callback = Callback(
+        self._by_providers = provider_routes(
             reactor,
             self.providers,
             self.mapper,
-            departures,
+            self.store,
             self.login,
             self.tokens,
             front,
@@ -204,11 +199,7 @@ class Logins:
 
     def mount(self, tree: Tree) -> None:
         """Serve the endpoints."""
-        by_providers = [
-            Route("GET", "/login/{provider}", self._elsewhere.get, "Sign in with an identity provider"),
-            Route("GET", "/callback/{provider}", self._callback.get, "Where identity providers send people back to"),
-        ]
-        routes = oauth_routes(self.programs.routes(), self.front.routes(), by_providers)
+        routes = oauth_routes(self.programs.routes(), self.front.routes(), self._by_providers)
         tree.mount(PREFIX, routes, subtree=True)
         tree.mount(IAM, Router(IAM, "users", self._users.routes()), subtree=True)
         tree.mount(WELL_KNOWN, well_known_routes(self.programs.well_known()), subtree=True)

@@ -343,6 +343,12 @@ class Exchange:
             self.send_body_to(collector)
         return collector.done
 
+    def replace_body(self, body: bytes) -> None:
+        """After :meth:`read_body`: let ``body`` be what :meth:`send_body_to` gives, and what a backend is told of."""
+        self.buffered = [body] if body else None
+        self.length = len(body)
+        self.fields.replace(b"Content-Length", b"%d" % len(body))
+
     def __repr__(self) -> str:
         return f"<Exchange {self.method} {self.path.decode('latin-1')[:120]} status={self.status}>"
 

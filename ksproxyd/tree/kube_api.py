@@ -1,7 +1,7 @@
 """``/api`` and ``/apis``: the Kubernetes API behind the gateway (spec 01, 3.9).
 
 Requests go on as they came, with the gateway's credentials in place of the client's. The user is not impersonated: the
-gateway's own authorization has decided already.
+gateway's own authorization has decided already. Users go through :mod:`ksproxyd.tree.user_secrets`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Protocol
 from ksproxyd.chain import Outcome
 from ksproxyd.model.query import parameters
 from ksproxyd.server.exchange import Exchange
+from ksproxyd.tree.user_secrets import DROP, PLURAL, UserSecrets, concerns
 from ksproxyd.upstream.plan import Answer, Cell, Plan
 from ksproxyd.upstream.pools import Pools
 from ksproxyd.upstream.relay import Proxy
@@ -21,6 +22,7 @@ _WRITES = frozenset(["create", "update"])
 
 
 _REFUSED = frozenset([401])
+_OURS = frozenset([b"authorization"])
 
 
 class Access(Protocol):
@@ -45,33 +47,57 @@ def _chosen(query: bytes) -> bool:
 
 
 class KubeAPI:
-    """The node. ``validation`` is ``experimental.validationDirective``: empty, or what ``fieldValidation`` becomes."""
+    """The node. ``validation`` is ``experimental.validationDirective``: empty, or what ``fieldValidation`` becomes.
 
-    def __init__(self, proxy: Proxy, pools: Pools, access: Access, validation: str, cell: Cell) -> None:
+    Without ``users`` nobody writes User objects here.
+    """
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        pools: Pools,
+        access: Access,
+        validation: str,
+        cell: Cell,
+        users: UserSecrets | None = None,
+    ) -> None:
         self._proxy = proxy
         self._pools = pools
         self._access = access
         self._prefix = access.path_prefix
         self._validation = validation.encode("ascii")
         self._cell = cell
+        self._users = users or UserSecrets()
         self._lines: tuple[object, bytes] = (None, b"")
-        self._plan = self._make_plan(access.target)
+        self._plan, self._users_plan = self._make_plans(access.target)
         self._unsubscribe = access.subscribe(self._retarget)
 
-    def _make_plan(self, target: Target) -> Plan:
-        return Plan(
+    def _make_plans(self, target: Target) -> tuple[Plan, Plan]:
+        """The plan for everything, and the one for users."""
+        pool = self._pools.hold(target)
+        plan = Plan(
             "kubernetes",
-            self._pools.hold(target),
-            drop=frozenset([b"authorization"]),
+            pool,
+            drop=_OURS,
             credentials=self._credentials,
             on_answer=self._watch_refusals,
             on_statuses=_REFUSED,
             cell=self._cell,
         )
+        users = Plan(
+            "kubernetes",
+            pool,
+            drop=_OURS | DROP,
+            credentials=self._credentials,
+            more=self._users.request_lines,
+            on_answer=self._answered_users,
+            cell=self._cell,
+        )
+        return plan, users
 
     def _retarget(self, old: Target, new: Target) -> None:
         """Credentials for TLS have changed: new connections use them, streams on old ones live on."""
-        self._plan = self._make_plan(new)
+        self._plan, self._users_plan = self._make_plans(new)
         self._pools.release(old)
 
     def close(self) -> None:
@@ -91,13 +117,20 @@ class KubeAPI:
         if answer.status == 401:
             self._access.refused()
 
+    def _answered_users(self, exchange: Exchange, answer: Answer) -> None:
+        self._watch_refusals(exchange, answer)
+        self._users.on_answer(exchange, answer)
+
     def handle(self, exchange: Exchange) -> Outcome:
         target = exchange.target
-        if self._validation and exchange.info.verb in _WRITES and not _chosen(exchange.query):
+        info = exchange.info
+        if self._validation and info.verb in _WRITES and not _chosen(exchange.query):
             joint = b"&" if exchange.has_query else b"?"
             target = target + joint + b"fieldValidation=" + self._validation
         if self._prefix:
             target = self._prefix + target
+        if info.resource == PLURAL and concerns(info):
+            return self._users.admit(exchange, lambda: self._proxy.forward(exchange, self._users_plan, target))
         return self._proxy.forward(exchange, self._plan, target)
 
     def describe(self) -> str:

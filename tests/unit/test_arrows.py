@@ -15,7 +15,6 @@ LEVELS = {
     "cli": 9,
     "testing": 9,
     "gateway": 8,
-    "kubectl": 8,
     "logins": 7,
     "standalone": 6,
     "kapis": 6,
@@ -39,6 +38,8 @@ LEVELS = {
 
 #: Beside one another, and needed: the first may import the second, never the other way round.
 BESIDE = {
+    # Commands that need a reactor have it from there.
+    ("cli", "tap"),
     ("state", "kube"),
     ("kube", "upstream"),
     ("state", "upstream"),
