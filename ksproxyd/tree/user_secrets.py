@@ -192,9 +192,7 @@ def json_only(accept: bytes | None) -> bytes:
     Kubernetes has its Tables and metadata as parameters of the same type.
     """
     kept = [
-        clause.strip()
-        for clause in (accept or b"").split(b",")
-        if clause.partition(b";")[0].strip().lower() == _JSON
+        clause.strip() for clause in (accept or b"").split(b",") if clause.partition(b";")[0].strip().lower() == _JSON
     ]
     return b", ".join(kept) or _JSON
 
