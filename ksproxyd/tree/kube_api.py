@@ -67,7 +67,7 @@ class KubeAPI:
         self._prefix = access.path_prefix
         self._validation = validation.encode("ascii")
         self._cell = cell
-        self._users = users or UserSecrets()
+        self.users = users or UserSecrets()
         self._lines: tuple[object, bytes] = (None, b"")
         self._plan, self._users_plan = self._make_plans(access.target)
         self._unsubscribe = access.subscribe(self._retarget)
@@ -89,7 +89,7 @@ class KubeAPI:
             pool,
             drop=_OURS | DROP,
             credentials=self._credentials,
-            more=self._users.request_lines,
+            more=self.users.request_lines,
             on_answer=self._answered_users,
             cell=self._cell,
         )
@@ -119,7 +119,7 @@ class KubeAPI:
 
     def _answered_users(self, exchange: Exchange, answer: Answer) -> None:
         self._watch_refusals(exchange, answer)
-        self._users.on_answer(exchange, answer)
+        self.users.on_answer(exchange, answer)
 
     def handle(self, exchange: Exchange) -> Outcome:
         target = exchange.target
@@ -130,7 +130,7 @@ class KubeAPI:
         if self._prefix:
             target = self._prefix + target
         if info.resource == PLURAL and concerns(info):
-            return self._users.admit(exchange, lambda: self._proxy.forward(exchange, self._users_plan, target))
+            return self.users.admit(exchange, lambda: self._proxy.forward(exchange, self._users_plan, target))
         return self._proxy.forward(exchange, self._plan, target)
 
     def describe(self) -> str:

@@ -39,8 +39,8 @@ GROUP, PLURAL = "iam.kubesphere.io", "users"
 #: Where users are changed instead.
 OWN_API = f"/kapis/{GROUP}/v1beta1/{PLURAL}"
 
-#: Fields of a request that the gateway has its own for.
-DROP = frozenset([b"accept", b"accept-encoding"])
+#: Fields of the client's that would bring an answer in a form that cannot be looked at, or only a part of one.
+DROP = frozenset([b"accept", b"accept-encoding", b"range", b"if-range"])
 
 #: Largest body of a write, in bytes: decoding it takes some milliseconds, and no user is nearly as large.
 BODY_LIMIT = 1024 * 1024
@@ -181,7 +181,7 @@ class UserSecrets:
         if exchange.method == "HEAD" or answer.status in (204, 304):
             answer.body = NoBody()
             return
-        if coding not in CODINGS or (kind != _JSON and answer.status < 400):
+        if coding not in CODINGS or answer.status == 206 or (kind != _JSON and answer.status < 400):
             raise bad_gateway("the Kubernetes API sent users in a form that cannot be looked at")
         answer.body = BodyRewriter(UserRedaction(), coding)
 
