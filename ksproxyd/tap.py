@@ -162,6 +162,7 @@ class GatewayService(Service):
         self._settings = settings
         self.exit_code = 0
         self._terminating = False
+        self._reload_wanted = False
         self.output = LogOutput(
             sys.stderr.buffer.write,
             reactor,
@@ -212,6 +213,9 @@ class GatewayService(Service):
         gc.set_threshold(20000, 50, 50)
         if self._standalone is not None and self.gateway is not None:
             self._standalone.introduce(self.gateway.listeners.addresses)
+        if self._reload_wanted:
+            self._reload_wanted = False
+            self.reload()
 
     def _failed(self, failure: Failure) -> None:
         self._starting = None
@@ -238,7 +242,11 @@ class GatewayService(Service):
 
     def reload(self) -> None:
         """Read the configuration again and put it into use, if it is good; else say why and go on as before."""
-        if self.gateway is None or self._starting is not None:
+        if self._starting is not None:
+            # What is read now may be what is being started with, or not any more.
+            self._reload_wanted = True
+            return
+        if self.gateway is None:
             return
         try:
             settings = self._options.load()

@@ -234,15 +234,17 @@ class MemoryReactor(_DisconnectSelectableMixin, Clock):
             self.advance(0)
         # As the real one does, see ksproxyd.transport.polling.
         outbox.collect()
-        for reader in self.getReaders():
-            if reader in self._readers and reader.socket.readable:
-                busy = True
-                self._act(reader, reader.doRead, True)
-        for writer in self.getWriters():
-            if writer in self._writers and writer.socket.writable:
-                busy = True
-                self._act(writer, writer.doWrite, False)
-        outbox.release()
+        try:
+            for reader in self.getReaders():
+                if reader in self._readers and reader.socket.readable:
+                    busy = True
+                    self._act(reader, reader.doRead, True)
+            for writer in self.getWriters():
+                if writer in self._writers and writer.socket.writable:
+                    busy = True
+                    self._act(writer, writer.doWrite, False)
+        finally:
+            outbox.release()
         for peer in list(self.peers):
             busy = peer.turn() or busy
         return busy

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import signal
 import socket
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -26,7 +29,7 @@ def ready(port: int) -> bool:
 def test_first_run_serves_the_sample_extension_and_prints_how_to_reach_it(tmp_path: Path, state: Path) -> None:
     port = free_port()
     with Program(standalone(port, free_port(), state, "--demo"), tmp_path) as program:
-        until(lambda: ready(port), program.output)  # type: ignore[arg-type]
+        until(lambda: "log in at" in program.output() and ready(port), program.output)  # type: ignore[arg-type]
         base = f"http://127.0.0.1:{port}"
         printed = [line.split()[1] for line in program.output().splitlines() if line.startswith("  curl ")]
         assert len(printed) == 3
@@ -36,8 +39,39 @@ def test_first_run_serves_the_sample_extension_and_prints_how_to_reach_it(tmp_pa
         assert get_json(f"{base}/proxy/demo.ksproxyd.io/hello?a=1")["path"] == "/hello?a=1"
         assert b"JSBundle" in get(f"{base}/dist/demo/index.js")[1]
         assert (state / "admin.kubeconfig").stat().st_mode & 0o777 == 0o600
+        (login,) = [line for line in program.output().splitlines() if line.startswith("log in at")]
+        password = login.split()[-1]
+        assert login == f"log in at {base}/oauth/login as admin with the password {password}"
+        request = urllib.request.Request(f"{base}/oauth/userinfo")
+        credentials = base64.b64encode(f"admin:{password}".encode()).decode()
+        request.add_header("Authorization", f"Basic {credentials}")
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert json.load(answer)["sub"] == "admin"
         program.signal(signal.SIGTERM)
         assert program.wait() == 0
+
+
+def test_the_first_user_is_made_once(tmp_path: Path, state: Path) -> None:
+    port = free_port()
+    given = tmp_path / "password"
+    given.write_text("Passw0rdX\n")
+    config = tmp_path / "ksproxyd.yaml"
+    config.write_text(f"ksproxyd: {{standalone: {{data: {tmp_path / 'data.db'}}}}}")
+    more = ["--config", str(config)]
+    for attempt, words in enumerate((["--admin-password-file", str(given)], [])):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        with Program(standalone(port, free_port(), state, *more, *words), folder) as program:
+            until(lambda: "ksproxyd is serving" in program.output(), "a start")
+            assert "with the password" not in program.output()
+            assert "Passw0rdX" not in program.output()
+            credentials = base64.b64encode(b"admin:Passw0rdX").decode()
+            request = urllib.request.Request(f"http://127.0.0.1:{port}/oauth/userinfo")
+            request.add_header("Authorization", f"Basic {credentials}")
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                assert json.load(answer)["sub"] == "admin"
+            program.signal(signal.SIGTERM)
+            assert program.wait() == 0
 
 
 def test_twistd_runs_it_too(tmp_path: Path, state: Path) -> None:
