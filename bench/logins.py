@@ -106,6 +106,8 @@ class LoginGateway(Running):
             ("/api/v1/namespaces/kubesphere-system/secrets", client),
             ("/apis/extensions.kubesphere.io/v1alpha1/apiservices", self._route.api_service()),
         ):
+            # What exists has a version, what is created has none.
+            value["metadata"].pop("resourceVersion", None)
             headers = {"Authorization": f"Bearer {user['token']}", "Content-Type": "application/json"}
             request = urllib.request.Request(cluster["server"] + path, json.dumps(value).encode(), headers)
             with urllib.request.urlopen(request, timeout=10, context=context):
