@@ -19,12 +19,17 @@ GLOBAL_ROLE = "iam.kubesphere.io/globalrole"
 UNINITIALIZED = "iam.kubesphere.io/uninitialized"
 PASSWORD_CHANGED = "iam.kubesphere.io/last-password-change-time"
 IDENTITY = "iam.kubesphere.io/identity-provider."
-_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _ALIAS = "kubesphere.io/alias-name"
 
 #: What people may change of themselves without the right to manage users (D-16).
 _OWN_SPEC = frozenset(["email", "lang", "description", "displayName"])
 _OWN_ANNOTATIONS = frozenset([_ALIAS])
+
+_OURS = "iam.kubesphere.io/"
+#: Annotations of ours that a new user may be given without further ado; a role is looked at by itself.
+_PLAIN = frozenset([GLOBAL_ROLE, UNINITIALIZED])
+_LISTS = ("finalizers", "ownerReferences")
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _ADDRESS = re.compile(r"[^\s@,<>\"]+@[^\s@,<>\"]+")
@@ -39,8 +44,8 @@ def shown(value: Object) -> Object:
     if isinstance(metadata, dict):
         annotations = metadata.get("annotations")
         kept = {name: each for name, each in metadata.items() if name != "managedFields"}
-        if isinstance(annotations, dict) and _APPLIED in annotations:
-            kept["annotations"] = {name: each for name, each in annotations.items() if name != _APPLIED}
+        if isinstance(annotations, dict) and APPLIED in annotations:
+            kept["annotations"] = {name: each for name, each in annotations.items() if name != APPLIED}
         found["metadata"] = kept
     return found
 
@@ -100,13 +105,29 @@ def check_own_change(name: str, old: Object, new: Object) -> None:
     for part, allowed in (("spec", _OWN_SPEC | {"password"}), ("status", frozenset())):
         before, after = field(old, part) or {}, field(new, part) or {}
         _same(name, part, before, after, allowed)
-    for part, own in (("annotations", _OWN_ANNOTATIONS | {_APPLIED}), ("labels", frozenset()), ("finalizers", None)):
+    for part, own in (("annotations", _OWN_ANNOTATIONS | {APPLIED}), ("labels", frozenset[str]())):
         before, after = field(old, "metadata", part) or {}, field(new, "metadata", part) or {}
-        if own is None:
-            if before != after and after:
-                raise _not_own(name, f"metadata.{part}")
-        else:
-            _same(name, f"metadata.{part}", before, after, own)
+        _same(name, f"metadata.{part}", before, after, own)
+    for part in _LISTS:
+        if (field(old, "metadata", part) or []) != (field(new, "metadata", part) or []):
+            raise _not_own(name, f"metadata.{part}")
+
+
+def with_lists_of(old: Object, new: Object) -> Object:
+    """``new`` with what the metadata of ``old`` lists, where it does not speak of that at all."""
+    kept = {part: found for part in _LISTS if (found := field(old, "metadata", part)) is not None}
+    return {**new, "metadata": {**kept, **new["metadata"]}}
+
+
+def check_plain(name: str, value: Object) -> None:
+    """Raises the 403 for a new user of whom more is said than people may say of others without managing them (D-16)."""
+    annotations = field(value, "metadata", "annotations") or {}
+    said = [f"metadata.annotations.{each}" for each in annotations if each.startswith(_OURS) and each not in _PLAIN]
+    said += [f"metadata.{part}" for part in _LISTS if field(value, "metadata", part)]
+    said += ["spec.groups"] if field(value, "spec", "groups") else []
+    said += ["status.state"] if text(value, "status", "state") not in ("", "Active") else []
+    if said:
+        raise forbidden(f'only who manages users may set {said[0]} of the new user "{name}"')
 
 
 def _same(name: str, what: str, before: Object, after: Object, allowed: frozenset[str]) -> None:

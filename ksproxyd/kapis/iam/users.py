@@ -7,10 +7,12 @@ that is in :mod:`.user_objects`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from msgspec.structs import replace
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -18,13 +20,14 @@ from ksproxyd.authn.directory import Directory
 from ksproxyd.authn.login import Attempt, Login, LoginRefused
 from ksproxyd.authn.passwords import Busy, Passwords
 from ksproxyd.authn.records import LOGIN_RECORDS, USER_REF
-from ksproxyd.authn.rejection import SharedUnavailable
+from ksproxyd.authn.rejection import Rejected, SharedUnavailable
 from ksproxyd.authn.tokens.claims import PRE_REGISTRATION, Claims
 from ksproxyd.authn.tokens.service import Tokens
 from ksproxyd.kapis.bodies import media_type, read_json, unsupported_media_type
 from ksproxyd.kapis.iam.global_roles import GlobalRoles
 from ksproxyd.kapis.iam.user_objects import (
     API_VERSION,
+    APPLIED,
     GLOBAL_ROLE,
     IDENTITY,
     KIND,
@@ -35,6 +38,7 @@ from ksproxyd.kapis.iam.user_objects import (
     check_name,
     check_own_change,
     check_password,
+    check_plain,
     decoded,
     invalid,
     merged,
@@ -42,11 +46,13 @@ from ksproxyd.kapis.iam.user_objects import (
     replaced,
     shown,
     with_annotations,
+    with_lists_of,
 )
-from ksproxyd.kapis.listing import parse_query, select
+from ksproxyd.kapis.listing import Query, View, envelope, listed, parse_query
 from ksproxyd.kapis.router import Route
 from ksproxyd.kube.client import KubeClient
 from ksproxyd.kube.errors import KubeError
+from ksproxyd.kube.pacing import Pacer
 from ksproxyd.model.identity import Identity
 from ksproxyd.model.message import Response
 from ksproxyd.model.query import parameter
@@ -66,6 +72,9 @@ from ksproxyd.state.validation import field, text
 _SUCCESS = {"message": "success"}
 _MERGE = b"application/merge-patch+json"
 _NO_STORE = [(b"Cache-Control", b"no-store")]
+
+#: Seconds in which the gateway surely hears of a user that it has written.
+_CLAIM = 5.0
 
 
 class Authority(Protocol):
@@ -105,6 +114,8 @@ class Users:
         self._authority = authority
         self._ended = ended
         self._roles = GlobalRoles(client)
+        #: E-mail addresses that are being given to somebody: to whom, and until when that counts.
+        self._claims: dict[str, tuple[str, float]] = {}
 
     def routes(self) -> list[Route]:
         """The routes."""
@@ -130,8 +141,11 @@ class Users:
             found = [self._users.get(("", name)) for name in names]
             items = [shown(each) for each in found if each is not None]
             return _answer({"items": items, "totalItems": len(items)})
-        chosen, total = select(map(shown, self._users.values()), parse_query(exchange.query))
-        return _answer({"items": chosen, "totalItems": total})
+        return await self._listed(self._users.values(), parse_query(exchange.query), shown)
+
+    async def _listed(self, objects: Collection[Object], query: Query, view: View) -> Response:
+        items, total = await listed(objects, query, Pacer(self._clock), view)
+        return Response(200, [(b"Content-Type", b"application/json"), *_NO_STORE], envelope(items, total))
 
     async def get(self, exchange: Exchange, user: str) -> Response:
         """One user."""
@@ -144,10 +158,10 @@ class Users:
             listing = await self._client.list(LOGIN_RECORDS, label_selector=f"{USER_REF}={user}")
         except KubeError as error:
             raise _passed_on(error) from error
-        chosen, total = select(listing.items, parse_query(exchange.query))
-        for each in chosen:
-            each.get("metadata", {}).pop("managedFields", None)
-        return _answer({"items": chosen, "totalItems": total})
+        query = parse_query(exchange.query)
+        # Whose they are is said by a label already.
+        filters = tuple((name, value) for name, value in query.filters if name != "label")
+        return await self._listed(listing.items, replace(query, filters=filters), _without_managers)
 
     async def _read(self, name: str) -> Object:
         """The user as Kubernetes has it now."""
@@ -166,42 +180,78 @@ class Users:
         """A new user, who can log in at once."""
         value = decoded(await _body(exchange))
         registering = exchange.claims if exchange.user.name == PRE_REGISTRATION else None
-        if exchange.user.name == PRE_REGISTRATION:
-            value = _registered(exchange.user, value)
         name = text(value, "metadata", "name")
+        if exchange.user.name == PRE_REGISTRATION:
+            value = _registered(exchange.user, registering, value)
+        elif not self._authority.may(exchange.user, "update", "users"):
+            check_plain(name, value)
         self._check_new(name, value)
         role = text(value, "metadata", "annotations", GLOBAL_ROLE)
         if role:
             await self._check_grant(exchange.user, role)
-        made = await self._prepared(name, value)
-        if isinstance(registering, Claims) and not await self._tokens.spend_registration(registering):
-            raise forbidden("an account was made with this login already; log in again")
-        try:
-            stored = await self._client.create(USERS.resource, made)
-        except KubeError as error:
+        with self._claimed(name, text(value, "spec", "email")):
+            made = await self._prepared(name, value)
             if isinstance(registering, Claims):
-                await self._tokens.give_back_registration(registering)
-            raise _passed_on(error) from error
+                await self._spend(registering)
+            try:
+                stored = await self._client.create(USERS.resource, made)
+            except KubeError as error:
+                if isinstance(registering, Claims):
+                    await self._give_back(registering)
+                raise _passed_on(error) from error
         if role:
             await self._roles.grant(name, role)
         return _answer(shown(stored))
+
+    async def _spend(self, registering: Claims) -> None:
+        """Use the one time that an account may be made with a login at an identity provider (D-12)."""
+        try:
+            first = await self._tokens.spend_registration(registering)
+        except Rejected:
+            raise bad_request("invalid registration token") from None
+        except SharedUnavailable as error:
+            raise error.error() from None
+        if not first:
+            raise forbidden("an account was made with this login already; log in again")
+
+    async def _give_back(self, registering: Claims) -> None:
+        try:
+            await self._tokens.give_back_registration(registering)
+        except SharedUnavailable as error:
+            self.log.warn("a login that made no account cannot be used again: {why}", why=str(error))
 
     def _check_new(self, name: str, value: Object) -> None:
         check_name(name)
         email = field(value, "spec", "email")
         check_email(name, "" if email is None else email)
         self._need_users()
-        self._check_email_free(name, email)
         if self._directory.find(name) is not None:
             raise conflict(f'users.iam.kubesphere.io "{name}" already exists', {"name": name, "kind": "users"})
         password = field(value, "spec", "password")
         if password:
             check_password(name, password)
 
-    def _check_email_free(self, name: str, email: Any) -> None:
+    @contextmanager
+    def _claimed(self, name: str, email: str) -> Iterator[None]:
+        """Nobody else gets this address meanwhile, nor for the moment until we hear of what was written.
+
+        Raises a 409 for an address that is somebody else's.
+        """
+        now = self._clock.seconds()
+        self._claims = {
+            e: claim for e, claim in self._claims.items() if claim[1] > now and (claim[0] != name or e == email)
+        }
         other = self._directory.by_email(email) if email else None
-        if other is not None and other.name != name:
+        owner = other.name if other is not None else self._claims.get(email, (name, 0.0))[0]
+        if owner != name:
             raise conflict(f'{KIND}.iam.kubesphere.io "{name}": the e-mail address is another user\'s')
+        if email:
+            self._claims[email] = (name, now + _CLAIM)
+        try:
+            yield
+        except BaseException:
+            self._claims.pop(email, None)
+            raise
 
     async def _prepared(self, name: str, value: Object) -> Object:
         metadata = dict(value["metadata"])
@@ -256,32 +306,45 @@ class Users:
 
     async def _change(self, exchange: Exchange, name: str, old: Object, value: Object) -> Response:
         who = exchange.user
-        check_email(name, field(value, "spec", "email"))
+        email = field(value, "spec", "email")
+        check_email(name, email)
         self._need_users()
-        self._check_email_free(name, field(value, "spec", "email"))
         new = replaced(old, value, self._now())
         if not self._authority.may(who, "update", "users"):
+            new = with_lists_of(old, new)
             check_own_change(name, old, new)
+        had = await self._check_rank(who, name)
         role = text(new, "metadata", "annotations", GLOBAL_ROLE)
-        granting = bool(role) and role != await self._roles.role_of(name)
+        granting = bool(role) and role != had
         if granting:
             await self._check_grant(who, role)
-        try:
-            stored = await self._client.update(USERS.resource, new)
-        except KubeError as error:
-            raise _passed_on(error) from error
+        with self._claimed(name, email):
+            try:
+                stored = await self._client.update(USERS.resource, new)
+            except KubeError as error:
+                raise _passed_on(error) from error
         if granting:
             await self._roles.grant(name, role)
         if text(stored, "status", "state") == "Disabled":
             await self._end(name)
         return _answer(shown(stored))
 
+    async def _check_rank(self, who: Identity, name: str) -> str:
+        """The global role of a user. Raises a 403 for somebody else's whose role ``who`` may not give: who can change
+        a user, its password or its links, can become it (D-16)."""
+        role = await self._roles.role_of(name)
+        if role and who.name != name and not self._authority.may_grant(who, role):
+            raise forbidden(f'user "{name}" has the global role "{role}", which has rights that "{who.name}" has not')
+        return role
+
     async def delete(self, exchange: Exchange, user: str) -> Response:
         """Delete a user; what belongs to it goes with it."""
+        await self._check_rank(exchange.user, user)
         try:
             await self._client.delete(USERS.resource, user)
         except KubeError as error:
             raise missing(user) if error.code == 404 else _passed_on(error) from error
+        self._claims = {email: claim for email, claim in self._claims.items() if claim[0] != user}
         await self._end(user)
         return Response.json(200, _SUCCESS)
 
@@ -291,6 +354,7 @@ class Users:
         current, new = field(body, "currentPassword"), field(body, "password")
         manages = self._authority.may(exchange.user, "update", "users/password")
         old = await self._read(user)
+        await self._check_rank(exchange.user, user)
         if current or not manages:
             await self._confirm(exchange, user, current if isinstance(current, str) else "")
         if not new:
@@ -298,15 +362,15 @@ class Users:
         check_password(user, new)
         hashed = await self._hash(new)
         own = exchange.user.name == user
-
-        def noted(annotations: dict[str, Any]) -> None:
-            annotations[PASSWORD_CHANGED] = self._now()
-            if own:
-                annotations.pop(UNINITIALIZED, None)
-
-        changed = with_annotations({**old, "spec": {**(field(old, "spec") or {}), "password": hashed}}, noted)
+        annotations = {PASSWORD_CHANGED: self._now(), APPLIED: None, **({UNINITIALIZED: None} if own else {})}
+        # A patch: that the login which has led here is being noted must not be in the way. The uid is the account that
+        # was asked for, whoever has its name now.
+        change = {
+            "metadata": {"uid": text(old, "metadata", "uid"), "annotations": annotations},
+            "spec": {"password": hashed},
+        }
         try:
-            await self._client.update(USERS.resource, changed)
+            await self._client.patch(USERS.resource, user, change)
         except KubeError as error:
             raise _passed_on(error) from error
         keep = exchange.claims.session if own and isinstance(exchange.claims, Claims) else ""
@@ -345,11 +409,12 @@ class Users:
         return datetime.fromtimestamp(int(self._clock.seconds()), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _registered(user: Identity, value: Object) -> Object:
+def _registered(user: Identity, claims: Any, value: Object) -> Object:
     """The account that somebody from an identity provider makes for themselves: linked, and without rights (6.3)."""
     extra = dict(user.extra)
     idp, uid = extra.get("idp", ()), extra.get("uid", ())
-    if len(idp) != 1 or len(uid) != 1 or not idp[0] or not uid[0]:
+    # Without a token that is spent with it, an account would be no end of accounts.
+    if not isinstance(claims, Claims) or len(idp) != 1 or len(uid) != 1 or not idp[0] or not uid[0]:
         raise bad_request("invalid registration token")
 
     def linked(annotations: dict[str, Any]) -> None:
@@ -361,6 +426,14 @@ def _registered(user: Identity, value: Object) -> Object:
     kept = {"metadata": {"name": text(value, "metadata", "name")}, "spec": dict(field(value, "spec") or {})}
     kept["spec"].pop("groups", None)
     return with_annotations(kept, linked)
+
+
+def _without_managers(value: Object) -> Object:
+    """A login record as it is shown."""
+    metadata = field(value, "metadata")
+    if not isinstance(metadata, dict) or "managedFields" not in metadata:
+        return value
+    return {**value, "metadata": {name: each for name, each in metadata.items() if name != "managedFields"}}
 
 
 def _busy() -> StatusError:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ksproxyd.kapis.iam.user_objects import check_own_change, merged, replaced, shown
+from ksproxyd.kapis.iam.user_objects import check_own_change, check_plain, merged, replaced, shown, with_lists_of
 from ksproxyd.model.status import StatusError
 
 HASH = "$2a$04$" + "x" * 53
@@ -87,3 +87,35 @@ def test_a_merge_patch_twice_is_one_patch(old: Any, patch: Any) -> None:
     value = old if isinstance(old, dict) else {}
     once = merged(value, patch)
     assert merged(once, patch) == once
+
+
+def test_what_a_change_does_not_list_stays_listed() -> None:
+    old = alice()
+    old["metadata"]["finalizers"] = ["a/b"]
+    silent = with_lists_of(old, alice())
+    assert silent["metadata"]["finalizers"] == ["a/b"]
+    check_own_change("alice", old, silent)
+    emptied = {**alice(), "metadata": {**alice()["metadata"], "finalizers": []}}
+    with pytest.raises(StatusError):
+        check_own_change("alice", old, with_lists_of(old, emptied))
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        ({"metadata": {"annotations": {"kubesphere.io/alias-name": "Z", "iam.kubesphere.io/globalrole": "r"}}}, True),
+        ({"spec": {"groups": []}, "status": {"state": "Active"}}, True),
+        ({"metadata": {"annotations": {"iam.kubesphere.io/identity-provider.corp": "1"}}}, False),
+        ({"metadata": {"finalizers": ["a/b"]}}, False),
+        ({"metadata": {"ownerReferences": [{}]}}, False),
+        ({"spec": {"groups": ["x"]}}, False),
+        ({"status": {"state": "Disabled"}}, False),
+    ],
+)
+def test_plain_users(value: Any, plain: bool) -> None:
+    if plain:
+        check_plain("zoe", value)
+    else:
+        with pytest.raises(StatusError) as caught:
+            check_plain("zoe", value)
+        assert caught.value.code == 403
