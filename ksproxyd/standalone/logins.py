@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from ksproxyd.authn.password_policy import problem_of
 from ksproxyd.kube.client import KubeClient
 from ksproxyd.kube.errors import KubeError
 from ksproxyd.kube.resource import Resource
@@ -90,6 +91,17 @@ def new_password(choose: Callable[[str], str] = secrets.choice) -> str:
             return password
 
 
+def _given_password(path: str) -> str:
+    try:
+        password = read_secret_file(path)
+    except SecretFileError as error:
+        raise SecretFileError(f"{path} is {error}") from None
+    problem = problem_of(password, ADMIN)
+    if problem is not None:
+        raise SecretFileError(f"{path} holds a password that nobody may have: {problem}")
+    return password
+
+
 async def make_admin(client: KubeClient, hashed: Callable[[str], Awaitable[str]], password_file: str) -> str | None:
     """Make the user ``admin`` with the global role that may do everything, unless there is a user already.
 
@@ -98,7 +110,7 @@ async def make_admin(client: KubeClient, hashed: Callable[[str], Awaitable[str]]
     """
     if (await client.list(_USERS)).items:
         return None
-    password = read_secret_file(password_file) if password_file else new_password()
+    password = _given_password(password_file) if password_file else new_password()
     role = {
         "apiVersion": _ROLES.api_version,
         "kind": "GlobalRole",
