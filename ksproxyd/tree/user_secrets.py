@@ -60,6 +60,8 @@ _OF_THE_BYTES = frozenset(
     [b"content-length", b"etag", b"accept-ranges", b"content-md5", b"digest", b"content-digest", b"repr-digest"]
 )
 _APPLIED = APPLIED.decode("ascii")
+# Where secrets are.
+_HASH, _NOTE = ["spec", "password"], ["metadata", "annotations", _APPLIED]
 
 Object = dict[str, Any]
 
@@ -208,16 +210,19 @@ def check_operations(name: str, patch: Any) -> None:
             pointer = operation.get(key)
             if isinstance(pointer, str) and _touches(pointer):
                 raise _refused(name, f"spec.password ({operation.get('op')} with {key} {pointer!r})")
+            # What is copied or moved shows under another name, and a test that fails names what it has found.
+            shown = key == "from" or operation.get("op") == "test"
+            if shown and isinstance(pointer, str) and _touches(pointer, _NOTE):
+                raise _refused(name, f"metadata.annotations[{_APPLIED}]")
         all_of_it = str(operation.get("path")).replace("~1", "/") + msgspec.json.encode(operation).decode()
         if _APPLIED in all_of_it and "password" in all_of_it.lower():
             raise _refused(name, f"metadata.annotations[{_APPLIED}]")
 
 
-def _touches(pointer: str) -> bool:
-    """Whether a JSON pointer leads to ``spec.password``, above it or below it."""
+def _touches(pointer: str, target: list[str] = _HASH) -> bool:
+    """Whether a JSON pointer leads to ``target``, above it or below it."""
     # API servers do not look at what stands before the first slash.
     steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
-    target = ["spec", "password"]
     shared = min(len(steps), len(target))
     return steps[:shared] == target[:shared]
 

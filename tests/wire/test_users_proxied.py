@@ -18,6 +18,7 @@ APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 SECRET = "Secret1xyz"
 JSON = (b"Content-Type", b"application/json")
 MERGE = (b"Content-Type", b"application/merge-patch+json")
+NOTE = "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration"
 PATCH = (b"Content-Type", b"application/json-patch+json")
 APPLY = (b"Content-Type", b"application/apply-patch+yaml")
 
@@ -287,6 +288,11 @@ def test_merge_patches(world: World, patch: Any) -> None:
             "value": f'{{"password":"{SECRET}"}}',
         },
         {"op": "add", "path": "/metadata/annotations", "value": {APPLIED: f'{{"password":"{SECRET}"}}'}},
+        # The note may hold a password, which must not come to stand where it is shown.
+        {"op": "copy", "from": NOTE, "path": "/metadata/annotations/x"},
+        {"op": "move", "from": NOTE, "path": "/spec/description"},
+        {"op": "copy", "from": "/metadata/annotations", "path": "/metadata/labels"},
+        {"op": "test", "path": NOTE, "value": "x"},
     ],
 )
 def test_json_patches(world: World, operation: Any) -> None:
