@@ -22,7 +22,7 @@ TRIES, DURATION = 3, 600.0
 
 
 class Counters:
-    """A shared store of one process: B's contract, as plainly as it can be written. May be made to fail."""
+    """A shared store of one process, as plainly as it can be written. May be made to fail."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
