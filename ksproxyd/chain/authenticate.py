@@ -28,8 +28,12 @@ def authenticate_step(authenticator: Authenticator, anonymous: bool) -> Step:
 
     def authenticate(exchange: Exchange) -> Outcome:
         header = exchange.fields.get(b"authorization")
-        if header is None and exchange.upgrade is not None:
-            header = take_subprotocol(exchange)
+        if header is None:
+            if exchange.upgrade is not None:
+                header = take_subprotocol(exchange)
+            elif anonymous and exchange.connection.certificate is None:
+                # An exchange is nobody's until somebody is found.
+                return None
         if header is None or not header.strip():
             nothing_shown(exchange)
             return None
