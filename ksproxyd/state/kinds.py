@@ -57,6 +57,25 @@ SERVICE_ACCOUNT_TOKENS = Kind(
     _SECRET, field_selector="type=kubesphere.io/service-account-token", title="ServiceAccountToken"
 )
 
+GLOBAL_ROLES = Kind(Resource(*_IAM, "globalroles", "GlobalRole"), optional=True)
+WORKSPACE_ROLES = Kind(Resource(*_IAM, "workspaceroles", "WorkspaceRole"), optional=True)
+CLUSTER_ROLES = Kind(Resource(*_IAM, "clusterroles", "ClusterRole"), optional=True)
+ROLES = Kind(Resource(*_IAM, "roles", "Role", namespaced=True), optional=True)
+GLOBAL_ROLE_BINDINGS = Kind(Resource(*_IAM, "globalrolebindings", "GlobalRoleBinding"), optional=True)
+WORKSPACE_ROLE_BINDINGS = Kind(Resource(*_IAM, "workspacerolebindings", "WorkspaceRoleBinding"), optional=True)
+CLUSTER_ROLE_BINDINGS = Kind(Resource(*_IAM, "clusterrolebindings", "ClusterRoleBinding"), optional=True)
+ROLE_BINDINGS = Kind(Resource(*_IAM, "rolebindings", "RoleBinding", namespaced=True), optional=True)
+ROLE_TEMPLATES = Kind(Resource(*_IAM, "roletemplates", "RoleTemplate"), optional=True)
+BUILTIN_ROLES = Kind(Resource(*_IAM, "builtinroles", "BuiltinRole"), optional=True)
+NAMESPACES = Kind(Resource("", "v1", "namespaces", "Namespace"))
+_TENANT = ("tenant.kubesphere.io", "v1beta1")
+WORKSPACES = Kind(Resource(*_TENANT, "workspaces", "Workspace"), optional=True)
+WORKSPACE_TEMPLATES = Kind(Resource(*_TENANT, "workspacetemplates", "WorkspaceTemplate"), optional=True)
+
+#: Roles and what gives them to whom.
+ROLE_KINDS = (GLOBAL_ROLES, WORKSPACE_ROLES, CLUSTER_ROLES, ROLES)
+BINDING_KINDS = (GLOBAL_ROLE_BINDINGS, WORKSPACE_ROLE_BINDINGS, CLUSTER_ROLE_BINDINGS, ROLE_BINDINGS)
+
 #: Followed as whole collections.
 GATEWAY_KINDS = (
     API_SERVICES,
@@ -68,6 +87,13 @@ GATEWAY_KINDS = (
     SERVICE_ACCOUNTS,
     LOGIN_CONFIGS,
     SERVICE_ACCOUNT_TOKENS,
+    *ROLE_KINDS,
+    *BINDING_KINDS,
+    ROLE_TEMPLATES,
+    BUILTIN_ROLES,
+    NAMESPACES,
+    WORKSPACES,
+    WORKSPACE_TEMPLATES,
 )
 
 #: Followed one object at a time, where another object refers to it; see :mod:`ksproxyd.state.references`.
