@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STATE ?= state
 
-.PHONY: install run test test-browser test-kube lint bench clean
+.PHONY: install run test test-browser test-kube test-golden lint bench clean
 
 install: $(VENV)/.installed
 
@@ -34,7 +34,7 @@ lint: $(VENV)/.tested
 	$(BIN)/mypy ksproxyd
 
 test: lint
-	$(BIN)/python -m pytest tests --ignore=tests/kube --ignore=tests/browser -q
+	$(BIN)/python -m pytest tests --ignore=tests/kube --ignore=tests/browser --ignore=tests/golden -q
 
 # In headless Chromium: needs Debian's chromium and chromium-driver, and a font with Chinese characters.
 test-browser: $(VENV)/.tested
@@ -43,6 +43,10 @@ test-browser: $(VENV)/.tested
 # Against a real kube-apiserver and etcd: KUBEBUILDER_ASSETS, or built from Go modules (once, into a cache folder).
 test-kube: $(VENV)/.tested
 	$(BIN)/python -m pytest tests/kube -q -rs --timeout=900
+
+# All golden transcripts of ../shared on the same programs; without that folder there is nothing to compare with.
+test-golden: $(VENV)/.tested
+	$(BIN)/python -m pytest tests/golden -q -rs --timeout=1800
 
 bench: $(VENV)/.benched
 	$(BIN)/python -m bench

@@ -25,7 +25,8 @@ class Cluster:
     """Started by ``with``; everything it starts is stopped at its end, by pid.
 
     ``url`` and the ports stay the same over restarts. Users are ``admin`` (client certificate, in ``kubeconfig``) and
-    ``token-admin`` (bearer ``token``, in ``token_kubeconfig``), both in ``system:masters``.
+    ``token-admin`` (bearer ``token``, in ``token_kubeconfig``), both in ``system:masters``. ``authority`` signs what it
+    trusts, of clients and of nodes.
     """
 
     def __init__(self, binaries: Binaries, folder: Path) -> None:
@@ -33,9 +34,9 @@ class Cluster:
         self.folder = folder
         pki = folder / "pki"
         pki.mkdir(parents=True)
-        self._authority = Authority(pki)
-        self._admin = self._authority.issue("admin", "admin", "system:masters")
-        self.ca_file = self._authority.certificate
+        self.authority = Authority(pki)
+        self._admin = self.authority.issue("admin", "admin", "system:masters")
+        self.ca_file = self.authority.certificate
         self.token = secrets.token_urlsafe(24)
         self._data = folder / "etcd"
         self._etcd_url = f"http://127.0.0.1:{free_port()}"
@@ -172,9 +173,9 @@ class Cluster:
         return Process("etcd", argv, self.folder / "etcd.log")
 
     def _make_apiserver(self) -> Process:
-        serving = self._authority.issue("serving", "kube-apiserver", hosts=["127.0.0.1", "localhost"])
-        kubelet_client = self._authority.issue("kubelet-client", "kube-apiserver-kubelet-client", "system:masters")
-        accounts = signing_key(self._authority.folder, "service-accounts")
+        serving = self.authority.issue("serving", "kube-apiserver", hosts=["127.0.0.1", "localhost"])
+        kubelet_client = self.authority.issue("kubelet-client", "kube-apiserver-kubelet-client", "system:masters")
+        accounts = signing_key(self.authority.folder, "service-accounts")
         tokens = self.folder / "tokens.csv"
         tokens.touch(mode=0o600)
         tokens.write_text(f'{self.token},token-admin,token-admin,"system:masters"\n')
@@ -207,7 +208,7 @@ class Cluster:
     def _make_node(self) -> Process | None:
         if self._binaries.node is None:
             return None
-        serving = self._authority.issue("node", f"system:node:{NODE_NAME}", "system:nodes", ["127.0.0.1", NODE_NAME])
+        serving = self.authority.issue("node", f"system:node:{NODE_NAME}", "system:nodes", ["127.0.0.1", NODE_NAME])
         argv = [
             str(self._binaries.node),
             f"--kubeconfig={self.kubeconfig}",
