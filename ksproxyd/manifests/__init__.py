@@ -24,6 +24,18 @@ NAMES = (
     "loginrecords",
     "globalroles",
     "globalrolebindings",
+    "workspaceroles",
+    "workspacerolebindings",
+    "clusterroles",
+    "clusterrolebindings",
+    "roles",
+    "rolebindings",
+    "roletemplates",
+    "categories",
+    "builtinroles",
+    "workspaces",
+    "workspacetemplates",
+    "resourcequotas",
     "serviceaccounts",
 )
 

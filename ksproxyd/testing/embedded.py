@@ -126,7 +126,7 @@ def _without_length(headers: Iterable[tuple[bytes, bytes]]) -> Pairs:
 
 
 #: Plurals that are not just the kind with an s.
-_PLURALS = {"ReverseProxy": "reverseproxies", "NetworkPolicy": "networkpolicies"}
+_PLURALS = {"ReverseProxy": "reverseproxies", "NetworkPolicy": "networkpolicies", "Category": "categories"}
 
 
 def _collection(value: Object) -> str:
