@@ -1,34 +1,52 @@
-"""KubeSphere's query language for lists of objects (spec 02, 6.4, and 04, 2): filters, order, pages.
+"""KubeSphere's query language for lists of objects (spec 03, 7, and 04, 2): filters, order, pages.
 
-``page``, ``limit``, ``sortBy``, ``ascending`` and ``labelSelector`` are its words; every other parameter is a filter,
-and all of them must match. Values that cannot be meant count as absent, as they always have.
+``page``, ``limit``, ``sortBy``, ``ascending``, ``labelSelector`` and ``fieldSelector`` are its words; every other
+parameter is a filter, and all of them must match. A selector that cannot be read and a page that cannot be are a 400:
+what was to restrict a list must not be dropped. Other values that cannot be meant count as absent, as they always have.
 
-:func:`select` does it at once, for a handful of objects; :func:`listed` leaves the reactor its turns.
+:func:`select` does it at once, for a handful of objects; :func:`listed` leaves the reactor its turns, and sorts nothing
+where the objects are :class:`~ksproxyd.kapis.ordered.Ordered`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
 
+from ksproxyd.kapis.listing_filters import PLAIN, TYPED, Check, Engine, Filter, View, field_check, strings
+from ksproxyd.kapis.ordered import Ordered, sort_key
 from ksproxyd.kube.pacing import Pacer
 from ksproxyd.model.query import TRUE, parameters
-from ksproxyd.model.selectors import LabelSelector, parse_fields, parse_labels
-from ksproxyd.state.validation import field, text
+from ksproxyd.model.selectors import FieldSelector, LabelSelector, parse_fields, parse_labels
+from ksproxyd.model.status import bad_request
+from ksproxyd.state.validation import field
+
+__all__ = [
+    "PLAIN",
+    "TYPED",
+    "Engine",
+    "Filter",
+    "Ordered",
+    "Query",
+    "View",
+    "envelope",
+    "listed",
+    "parse_query",
+    "select",
+]
 
 Object = dict[str, Any]
 
-#: What of an object may be seen. Filters see no more, and the answer has no more.
-View = Callable[[Object], Object]
-
-#: The annotation with the name that people gave an object.
-ALIAS = "kubesphere.io/alias-name"
-
-_WORDS = frozenset(["page", "limit", "sortBy", "ascending", "labelSelector"])
+_WORDS = frozenset(["page", "limit", "sortBy", "ascending", "labelSelector", "fieldSelector"])
 _ALL = -1
+
+#: Go's ``int``, in which pages and limits have always been counted.
+_LARGEST = 2**63 - 1
+
+_NO_FILTERS: Mapping[str, Filter] = {}
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -39,22 +57,28 @@ class Query(msgspec.Struct, frozen=True):
     sort_by: str = "creationTimestamp"
     ascending: bool = False
     labels: LabelSelector = LabelSelector()
+    fields: FieldSelector = FieldSelector()
     filters: tuple[tuple[str, str], ...] = ()
 
 
 def parse_query(raw: bytes) -> Query:
-    """The query in a raw query string."""
+    """The query in a raw query string. Raises a 400 for a selector that does not parse and a page below 1."""
     found = {name: values[0] for name, values in parameters(raw).items()}
     try:
         labels = parse_labels(found.get("labelSelector", ""))
-    except ValueError:
-        labels = LabelSelector()
+        fields = parse_fields(found.get("fieldSelector", ""))
+    except ValueError as error:
+        raise bad_request(str(error)) from None
+    page = _whole(found.get("page"), 1)
+    if page < 1:
+        raise bad_request(f"page {page} cannot be: pages are counted from 1")
     return Query(
-        _whole(found.get("page"), 1),
+        page,
         _whole(found.get("limit"), _ALL),
         found.get("sortBy") or "creationTimestamp",
         found.get("ascending") in TRUE,
         labels,
+        fields,
         tuple((name, value) for name, value in found.items() if name not in _WORDS),
     )
 
@@ -63,44 +87,96 @@ def _whole(value: str | None, default: int) -> int:
     if value is None:
         return default
     digits = value[1:] if value[:1] in ("-", "+") else value
-    return int(value) if digits.isascii() and digits.isdigit() and len(digits) < 10 else default
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 100:
+        return default
+    found = int(value)
+    return found if -_LARGEST - 1 <= found <= _LARGEST else default
 
 
-def select(objects: Iterable[Object], query: Query, view: View = lambda value: value) -> tuple[list[Object], int]:
-    """The page of the objects that match, as ``view`` shows them, and how many match."""
-    matches, key = _matcher(query, view), _key(query)
-    found = [(key(each), index, each) for index, each in enumerate(objects) if matches(each)]
-    found.sort(reverse=not query.ascending)
-    return [view(each) for _, _, each in _page(found, query)], len(found)
+def select(
+    objects: Iterable[Object],
+    query: Query,
+    view: View = lambda value: value,
+    *,
+    engine: Engine = PLAIN,
+    more: Mapping[str, Filter] = _NO_FILTERS,
+) -> tuple[list[Object], int]:
+    """The page of the objects that match, as ``view`` shows them, and how many match.
+
+    ``more`` are filters that only this list has, by parameter: they take the place of the engine's.
+    """
+    matches, by_name = _matcher(query, view, engine, more), query.sort_by == "name"
+    found = [(sort_key(each, by_name), each) for each in objects if matches is None or matches(each)]
+    found.sort(key=itemgetter(0), reverse=not query.ascending)
+    return [view(each) for _, each in found[_page(query, len(found))]], len(found)
 
 
 async def listed(
-    objects: Collection[Object], query: Query, pacer: Pacer, view: View = lambda value: value
+    objects: Collection[Object] | Ordered,
+    query: Query,
+    pacer: Pacer,
+    view: View = lambda value: value,
+    *,
+    engine: Engine = PLAIN,
+    more: Mapping[str, Filter] = _NO_FILTERS,
 ) -> tuple[bytes, int]:
     """The JSON array of what :func:`select` finds, and how many match. The objects are those at the time of the call.
 
     Thousands of objects take many milliseconds; other requests get their turns in between.
     """
-    matches, key = _matcher(query, view), _key(query)
-    found: list[tuple[Any, int, Object]] = []
+    matches = _matcher(query, view, engine, more)
     pacer.begin()
-    for index, each in enumerate(tuple(objects)):
-        if matches(each):
-            found.append((key(each), index, each))
-        if not index & _OFTEN and pacer.spent():
-            await pacer.turn()
-    # A few milliseconds for ten thousand.
-    found.sort(reverse=not query.ascending)
+    if isinstance(objects, Ordered):
+        found = await _in_order(objects, query, matches, pacer)
+    else:
+        found = await _sorted(tuple(objects), query, matches, pacer)
+    page, total = found
     pieces: list[bytes] = []
-    for index, (_, _, each) in enumerate(_page(found, query)):
+    for index, each in enumerate(page):
         pieces.append(msgspec.json.encode(view(each)))
         if not index & _OFTEN and pacer.spent():
             await pacer.turn()
-    return b"[" + b",".join(pieces) + b"]", len(found)
+    return b"[" + b",".join(pieces) + b"]", total
 
 
 #: The clock is looked at for every 32nd object.
 _OFTEN = 31
+
+
+async def _sorted(
+    objects: Sequence[Object], query: Query, matches: Check | None, pacer: Pacer
+) -> tuple[list[Object], int]:
+    by_name = query.sort_by == "name"
+    found = []
+    for index, each in enumerate(objects):
+        if matches is None or matches(each):
+            found.append((sort_key(each, by_name), each))
+        if not index & _OFTEN and pacer.spent():
+            await pacer.turn()
+    # A few milliseconds for ten thousand.
+    found.sort(key=itemgetter(0), reverse=not query.ascending)
+    return [each for _, each in found[_page(query, len(found))]], len(found)
+
+
+async def _in_order(objects: Ordered, query: Query, matches: Check | None, pacer: Pacer) -> tuple[list[Object], int]:
+    keys, get = objects.keys(query.sort_by == "name"), objects.store.get
+    if matches is None:
+        # Nothing but the page is looked at.
+        total = len(keys)
+        window = range(total)[:: 1 if query.ascending else -1][_page(query, total)]
+        return [each for place in window if (each := get(_key(keys[place]))) is not None], total
+    whole = [each for key in keys if (each := get(_key(key))) is not None]
+    found = []
+    for index, each in enumerate(whole if query.ascending else reversed(whole)):
+        if matches(each):
+            found.append(each)
+        if not index & _OFTEN and pacer.spent():
+            await pacer.turn()
+    return found[_page(query, len(found))], len(found)
+
+
+def _key(key: tuple[str, str, str]) -> tuple[str, str]:
+    return key[2], key[1]
 
 
 def envelope(items: bytes, total: int) -> bytes:
@@ -108,134 +184,30 @@ def envelope(items: bytes, total: int) -> bytes:
     return b'{"items":%b,"totalItems":%d}' % (items, total)
 
 
-def _matcher(query: Query, view: View) -> Callable[[Object], bool]:
-    checks = [_check(name, value, view) for name, value in query.filters]
+def _matcher(query: Query, view: View, engine: Engine, more: Mapping[str, Filter]) -> Check | None:
+    """Whether an object is in the list; None for one in which everything is."""
+    checks: list[Check] = []
     labels = query.labels
     if labels:
-        checks.insert(0, lambda each: labels.matches(_strings(field(each, "metadata", "labels"))))
-    if len(checks) == 1:
-        return checks[0]
+        checks.append(lambda each: labels.matches(strings(field(each, "metadata", "labels"))))
+    for name, value in query.filters:
+        make: Callable[[str], Check] | None = more.get(name) or engine.filters.get(name)
+        # What nobody knows matches everything.
+        if make is not None:
+            checks.append(make(value))
+    fields = field_check(query.fields, engine, view)
+    if fields is not None:
+        checks.append(fields)
+    if len(checks) < 2:
+        return checks[0] if checks else None
     return lambda each: all(check(each) for check in checks)
 
 
-def _key(query: Query) -> Callable[[Object], Any]:
-    if query.sort_by == "name":
-        return _name
-    return lambda each: (text(each, "metadata", "creationTimestamp"), _name(each))
-
-
-def _page(found: list[Any], query: Query) -> list[Any]:
+def _page(query: Query, total: int) -> slice:
+    """Which of ``total`` objects are on the page."""
     if query.limit == _ALL:
-        return found
-    if query.limit < 0 or query.page < 1:
-        return []
+        return slice(0, total)
     begin = (query.page - 1) * query.limit
-    return found[begin : begin + query.limit]
-
-
-def _name(value: Object) -> str:
-    return text(value, "metadata", "name")
-
-
-def _strings(value: Any) -> dict[str, str]:
-    return {k: v for k, v in value.items() if isinstance(v, str)} if isinstance(value, dict) else {}
-
-
-def _check(name: str, value: str, view: View) -> Callable[[Object], bool]:
-    """The test for one filter; what nobody knows matches everything."""
-    if name == "fieldSelector":
-        return _fields(value, view)
-    make = _FILTERS.get(name)
-    return make(value) if make is not None else lambda _: True
-
-
-def _named(value: str) -> Callable[[Object], bool]:
-    folded = value.lower()
-
-    def check(each: Object) -> bool:
-        alias = _strings(field(each, "metadata", "annotations")).get(ALIAS, "")
-        return value in _name(each) or (bool(alias) and folded in alias.lower())
-
-    return check
-
-
-def _names(value: str) -> Callable[[Object], bool]:
-    wanted = frozenset(value.split(","))
-    return lambda each: _name(each) in wanted
-
-
-def _pair(part: str) -> Callable[[str], Callable[[Object], bool]]:
-    """``key``, ``key=*``, ``key=value`` or ``key!=value`` of the labels or annotations, which must have the key."""
-
-    def make(value: str) -> Callable[[Object], bool]:
-        unequal = "!=" in value
-        key, equals, wanted = value.partition("!=" if unequal else "=")
-
-        def check(each: Object) -> bool:
-            found = _strings(field(each, "metadata", part)).get(key)
-            if found is None:
-                return False
-            return not equals or (wanted == "*" and not unequal) or (found == wanted) is not unequal
-
-        return check
-
-    return make
-
-
-_DOT = re.compile(r"(?<!\\)\.")
-
-
-def _fields(value: str, view: View) -> Callable[[Object], bool]:
-    """``path=value``, ``path!=value``, joined by commas; ``~`` before a value compares without regard to case.
-
-    Dots in keys are written behind a backslash. What is not there is empty; what does not parse matches nothing.
-    """
-    try:
-        selector = parse_fields(value)
-    except ValueError:
-        return lambda _: False
-    terms = []
-    for path, equal, wanted in selector.terms:
-        steps = [step.replace("\\.", ".") for step in _DOT.split(path.strip().removeprefix("."))]
-        folded = wanted.startswith("~")
-        terms.append((steps, equal, wanted[1:].lower() if folded else wanted, folded))
-
-    def check(each: Object) -> bool:
-        seen = view(each)
-        for steps, equal, wanted, folded in terms:
-            found = _shown(field(seen, *steps))
-            if ((found.lower() if folded else found) == wanted) is not equal:
-                return False
-        return True
-
-    return check
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return "" if value is None else msgspec.json.encode(value).decode()
-
-
-def _owner(key: str) -> Callable[[str], Callable[[Object], bool]]:
-    def make(value: str) -> Callable[[Object], bool]:
-        def check(each: Object) -> bool:
-            owners = field(each, "metadata", "ownerReferences")
-            return isinstance(owners, list) and any(field(owner, key) == value for owner in owners)
-
-        return check
-
-    return make
-
-
-_FILTERS: dict[str, Callable[[str], Callable[[Object], bool]]] = {
-    "name": _named,
-    "nameAndAlias": _named,
-    "names": _names,
-    "uid": lambda value: lambda each: text(each, "metadata", "uid") == value,
-    "namespace": lambda value: lambda each: text(each, "metadata", "namespace") == value,
-    "label": _pair("labels"),
-    "annotation": _pair("annotations"),
-    "ownerReference": _owner("uid"),
-    "ownerKind": _owner("kind"),
-}
+    if query.limit < 0 or query.page < 1 or begin > total:
+        return slice(0, 0)
+    return slice(begin, min(begin + query.limit, total))

@@ -48,7 +48,7 @@ from ksproxyd.kapis.iam.user_objects import (
     with_annotations,
     with_lists_of,
 )
-from ksproxyd.kapis.listing import Query, View, envelope, listed, parse_query
+from ksproxyd.kapis.listing import Ordered, Query, View, envelope, listed, parse_query
 from ksproxyd.kapis.router import Route
 from ksproxyd.kube.client import KubeClient
 from ksproxyd.kube.errors import KubeError
@@ -106,6 +106,7 @@ class Users:
     ) -> None:
         self._clock = clock
         self._users = users
+        self._ordered = Ordered(users)
         self._directory = directory
         self._client = client
         self._passwords = passwords
@@ -141,9 +142,9 @@ class Users:
             found = [self._users.get(("", name)) for name in names]
             items = [shown(each) for each in found if each is not None]
             return _answer({"items": items, "totalItems": len(items)})
-        return await self._listed(self._users.values(), parse_query(exchange.query), shown)
+        return await self._listed(self._ordered, parse_query(exchange.query), shown)
 
-    async def _listed(self, objects: Collection[Object], query: Query, view: View) -> Response:
+    async def _listed(self, objects: Collection[Object] | Ordered, query: Query, view: View) -> Response:
         items, total = await listed(objects, query, Pacer(self._clock), view)
         return Response(200, [(b"Content-Type", b"application/json"), *_NO_STORE], envelope(items, total))
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from ksproxyd.kapis.listing import Query, envelope, listed, parse_query, select
+from ksproxyd.kapis.listing import TYPED, Filter, Query, envelope, listed, parse_query, select
 from ksproxyd.kube.pacing import Pacer
+from ksproxyd.model.status import StatusError
 
 
 def thing(name: str, created: str = "2030-01-01T00:00:00Z", **more: Any) -> Any:
@@ -54,15 +55,25 @@ def names(query: str) -> list[str]:
         ("limit=0", []),
         ("limit=-1&page=9", ["b", "c", "a"]),
         ("limit=-2", []),
-        ("limit=2&page=0", []),
+        ("limit=%2B1&page=%2B2", ["c"]),
+        ("limit=1&page=4", []),
+        ("limit=1&page=99999999999", []),
+        ("limit=99999999999&page=1", ["b", "c", "a"]),
+        ("limit=9223372036854775808", ["b", "c", "a"]),
+        ("limit=3&page=2", []),
+        ("limit=&page=", ["b", "c", "a"]),
         ("limit=abc&page=x", ["b", "c", "a"]),
         ("labelSelector=team%3Dred", ["a"]),
-        ("labelSelector=%25%25", ["b", "c", "a"]),
+        ("labelSelector=team+in+(red,blue),team!%3Dblue", ["a"]),
         ("name=BEE", ["b"]),
         ("name=A", []),
         ("name=b", ["b"]),
         ("nameAndAlias=bEE", ["b"]),
         ("names=a,c", ["c", "a"]),
+        ("names=", []),
+        ("name=", ["b", "c", "a"]),
+        ("uid=", []),
+        ("namespace=", ["b", "a"]),
         ("uid=u-c", ["c"]),
         ("label=team", ["b", "a"]),
         ("label=team%3Dblue", ["b"]),
@@ -79,9 +90,9 @@ def names(query: str) -> list[str]:
         ("fieldSelector=spec.none!%3Dx", ["b", "c", "a"]),
         ("fieldSelector=spec.none%3D", ["b", "c", "a"]),
         ("fieldSelector=metadata.annotations.kubesphere\\.io/alias-name%3DBee", ["b"]),
-        ("fieldSelector=spec.list%3D[1,2]", []),
         ("fieldSelector=spec.list%3D[1\\,2]", ["a"]),
-        ("fieldSelector=nothing", []),
+        ("fieldSelector=spec.list[1]%3D2", ["a"]),
+        ("fieldSelector=.spec.list[7]%3D2", []),
         ("ownerReference=j1", ["c"]),
         ("ownerKind=Job", ["c"]),
         ("namespace=n", ["c"]),
@@ -92,13 +103,59 @@ def test_found(query: str, found: list[str]) -> None:
     assert names(query) == found
 
 
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("name=Bee", ["b"]),
+        ("name=BEE", []),
+        ("nameAndAlias=ee", ["b"]),
+        ("label=team+in+(red)", ["a"]),
+        ("label=!team", ["c"]),
+        ("label=team%3Dred,team", ["a"]),
+        ("label=team%3D*", []),
+        ("annotation=kubesphere.io/alias-name%3DBee", ["b"]),
+        ("annotation=%25", []),
+        ("fieldSelector=spec.email%3Dnone", ["b", "c", "a"]),
+        # The request is authorized for the name that it selects; no other may be shown.
+        ("fieldSelector=metadata.name%3Da", ["a"]),
+        ("fieldSelector=metadata.name%3Da,metadata.namespace%3Dn", []),
+        ("fieldSelector=metadata.namespace%3Dn,spec.email%3Dnone", ["c"]),
+        ("names=a,c", ["c", "a"]),
+    ],
+)
+def test_found_in_lists_of_tenants_and_resources(query: str, found: list[str]) -> None:
+    page, _ = select(THINGS, parse_query(query.encode()), engine=TYPED)
+    assert [each["metadata"]["name"] for each in page] == found
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["labelSelector=%25%25", "fieldSelector=nothing", "fieldSelector=a%3D[1,2]", "page=0", "limit=2&page=-1"],
+)
+def test_what_cannot_be_meant_is_refused(query: str) -> None:
+    with pytest.raises(StatusError) as raised:
+        parse_query(query.encode())
+    assert raised.value.code == 400
+
+
+def test_a_list_may_have_filters_of_its_own() -> None:
+    phase: dict[str, Filter] = {"status": lambda value: lambda each: each["spec"]["email"].startswith(value)}
+    assert select(THINGS, parse_query(b"status=b"), engine=TYPED, more=phase)[1] == 1
+    assert select(THINGS, parse_query(b"status=b"), engine=TYPED)[1] == 3
+
+
 def test_the_total_is_of_all_pages() -> None:
     assert select(THINGS, Query(limit=1))[1] == 3
 
 
 @given(st.binary(max_size=80), st.lists(st.dictionaries(st.text(max_size=4), st.text(max_size=4)), max_size=3))
 def test_any_query_on_anything(query: bytes, values: Any) -> None:
-    page, total = select(values, parse_query(query))
+    try:
+        parsed = parse_query(query)
+    except StatusError as error:
+        assert error.code == 400
+        return
+    page, total = select(values, parsed)
     assert len(page) <= total <= len(values)
 
 
