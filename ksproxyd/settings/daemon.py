@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator
 
+from ksproxyd.settings.authorization import RightsSettings
 from ksproxyd.settings.kinds import (
     ITEMS,
     Address,
@@ -386,6 +387,7 @@ class KsproxydSettings(Section):
     oauth: OAuthSettings = part(OAuthSettings)
     identity_providers: IdentityProvidersSettings = part(IdentityProvidersSettings)
     iam: IamSettings = part(IamSettings)
+    authorization: RightsSettings = part(RightsSettings)
     redis: RedisSettings = part(RedisSettings)
     compat: CompatSettings = part(CompatSettings)
     standalone: StandaloneSettings = part(StandaloneSettings)
