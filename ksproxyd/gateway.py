@@ -21,10 +21,11 @@ from twisted.python.failure import Failure
 
 from ksproxyd import __version__
 from ksproxyd.authn.tokens.keys import KeyProblem
+from ksproxyd.authorization import Authorization
 from ksproxyd.chain import Chain, Outcome, Step
 from ksproxyd.chain.audit import AuditSink, audit_step
 from ksproxyd.chain.authenticate import authenticate_step
-from ksproxyd.chain.authorize import Authorizer, always_allow, always_deny, authorize_step
+from ksproxyd.chain.authorize import authorize_step
 from ksproxyd.chain.cors import Cors
 from ksproxyd.chain.dispatch import dispatch_step
 from ksproxyd.chain.request_info import request_info_step
@@ -33,8 +34,6 @@ from ksproxyd.kube.access import ClusterAccess, load_access
 from ksproxyd.kube.client import KubeClient
 from ksproxyd.kube.errors import KubeError
 from ksproxyd.logins import Logins
-from ksproxyd.model.identity import Identity
-from ksproxyd.model.request_info import GLOBAL, RequestInfo
 from ksproxyd.observe.access import AccessLog
 from ksproxyd.observe.build import BuildInfo
 from ksproxyd.observe.guards import GuardMetrics
@@ -127,6 +126,7 @@ class Gateway:
         self.access: ClusterAccess | None = None
         self.kube_client: KubeClient | None = None
         self.state: State | None = None
+        self.authorization: Authorization | None = None
         self.extensions: Extensions | None = None
         self.members: MemberClusters | None = None
         self.openapi: OpenAPI | None = None
@@ -154,7 +154,6 @@ class Gateway:
         ``access`` stands for the cluster of the settings (the embedded one); ``sockets`` are those of socket
         activation.
         """
-        authorizer = self._authorizer()
         self.wheel.start()
         self.lag.start()
         kube = self.access = access or await load_access(
@@ -164,6 +163,7 @@ class Gateway:
         timing = self.settings.ksproxyd.timeouts
         client = self.kube_client = KubeClient(self.client, kube, self._reactor, timeout=timing.kube_request)
         self.state = State(client, self._random, timing=Timing(silence=timing.watch_silence))
+        self.authorization = Authorization(self.state, self.settings)
         self.members = MemberClusters(
             self.state,
             self.proxy,
@@ -173,7 +173,7 @@ class Gateway:
             self._reactor,
         )
         ours = self.settings.ksproxyd
-        self.logins = self._make_logins(client, authorizer, alone=access is not None)
+        self.logins = self._make_logins(client, alone=access is not None)
         workshop = Workshop(
             self.proxy,
             self.pools,
@@ -202,9 +202,9 @@ class Gateway:
         )
         if ours.extensions.openapi:
             self._unsubscribe = self.state.store(API_SERVICES).subscribe(self.openapi.apply, replay=True)
-        self._mount(kube, Authority(authorizer))
+        self._mount(kube)
         chain = Chain(
-            self.steps(authorizer),
+            self.steps(),
             self.tree.serve,
             self._failed,
             self._monotonic,
@@ -228,8 +228,8 @@ class Gateway:
             self._reactor, time.time, client, NAMESPACE, f"ksproxyd-{what}", uuid.uuid4().hex, self._random
         )
 
-    def _make_logins(self, client: KubeClient, authorizer: Authorizer, alone: bool) -> Logins:
-        assert self.state is not None
+    def _make_logins(self, client: KubeClient, alone: bool) -> Logins:
+        assert self.state is not None and self.authorization is not None
         try:
             return Logins(
                 self._reactor,
@@ -240,7 +240,7 @@ class Gateway:
                 self._in_thread,
                 self._leadership(client, "user-manager", alone),
                 lambda: secrets.token_hex(3),
-                Authority(authorizer),
+                self.authorization.rights,
                 self._dialer,
             )
         except KeyProblem as error:
@@ -276,28 +276,16 @@ class Gateway:
     def _in_thread(self, function: Callable[..., Any], /, *args: Any) -> Deferred[Any]:
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *args)
 
-    def _authorizer(self) -> Authorizer:
-        mode = self.settings.authorization.mode
-        if mode == "AlwaysAllow":
-            self.log.warn("authorization.mode is AlwaysAllow: everybody who reaches the gateway may do everything")
-            return always_allow
-        if mode == "AlwaysDeny":
-            return always_deny
-        raise StartError(
-            f"authorization.mode {mode} is not available yet; set AlwaysAllow (for trying things out on loopback) "
-            "or AlwaysDeny"
-        )
-
-    def steps(self, authorizer: Authorizer) -> list[tuple[str, Step]]:
+    def steps(self) -> list[tuple[str, Step]]:
         """The chain, outermost first."""
-        assert self.state is not None and self.members is not None and self.logins is not None
+        assert self.authorization is not None and self.members is not None and self.logins is not None
         anonymous = self.settings.ksproxyd.credentials.anonymous
         return [
             ("cors", self._cross_origin),
             ("request_info", request_info_step(self.settings.multicluster.cluster_role == "member")),
             ("authenticate", authenticate_step(self.logins.authenticator, anonymous)),
             ("dispatch", dispatch_step(self.members)),
-            ("authorize", authorize_step(authorizer)),
+            ("authorize", authorize_step(self.authorization.authorizer)),
             *([("audit", audit_step(self.audit_sinks))] if self.audit_sinks else []),
             ("synced", synced_step(lambda: self.synced)),
         ]
@@ -337,9 +325,10 @@ class Gateway:
         found = [(group.name, version.version) for group in groups.groups for version in group.versions]
         self.known.discovered([("", "v1"), *found])
 
-    def _mount(self, kube: ClusterAccess, authority: Authority) -> None:
+    def _mount(self, kube: ClusterAccess) -> None:
         tree = self.tree
-        assert self._version is not None
+        assert self._version is not None and self.authorization is not None
+        rights = self.authorization.rights
         tree.mount("/healthz", healthz(), subtree=True)
         tree.mount("/livez", livez(), subtree=True)
         tree.mount("/readyz", Readiness(self), subtree=True)
@@ -356,7 +345,7 @@ class Gateway:
             kube,
             self.settings.experimental.validation_directive,
             self.metrics.upstreams.cell("kube", "kubernetes"),
-            UserSecrets(lambda user: authority.may_grant(user, ""), self.kube_client),
+            UserSecrets(lambda user: rights.may_grant(user, ""), self.kube_client),
         )
         tree.mount("/api", self._kube_api, subtree=True)
         tree.mount("/apis", self._kube_api, subtree=True)
@@ -540,26 +529,6 @@ class Gateway:
                 cut = len(server.connections)
                 if cut:
                     self.log.warn("{cut} connections were cut: they outlasted the drain", cut=cut, error=error)
-
-
-class Authority:
-    """What authorization says of things beside the request (:class:`ksproxyd.kapis.iam.users.Authority`)."""
-
-    def __init__(self, authorizer: Authorizer) -> None:
-        self._authorizer = authorizer
-
-    def may(self, user: Identity, verb: str, resource: str) -> bool:
-        return self._asked(user, verb, resource)
-
-    def may_grant(self, user: Identity, role: str) -> bool:
-        return self._asked(user, "create", "globalrolebindings", "iam.kubesphere.io")
-
-    def _asked(self, user: Identity, verb: str, resource: str, group: str = "") -> bool:
-        main, _, part = resource.partition("/")
-        info = RequestInfo(
-            "", verb, is_resource=True, api_group=group, resource=main, subresource=part, scope=GLOBAL
-        )
-        return self._authorizer(user, info).allowed
 
 
 class Readiness:

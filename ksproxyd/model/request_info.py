@@ -101,6 +101,11 @@ _GLOBAL_RESOURCES = frozenset(
     }
 )
 
+#: Those that may be asked for within a workspace. The others are no workspace's, whatever the path says (spec 03, D2).
+_WITHIN_WORKSPACES = frozenset(
+    [("iam.kubesphere.io", "users"), ("tenant.kubesphere.io", "workspaces"), ("tenant.kubesphere.io", "clusters")]
+)
+
 
 def _resolve(method: str, raw: bytes) -> RequestInfo:
     """The meaning of a path, before the query is looked at."""
@@ -165,12 +170,12 @@ def _resource(
     name = rest[1] if len(rest) > 1 else ""
     if not name:
         verb = "list" if verb == "get" else "deletecollection" if verb == "delete" else verb
-    if workspace and (not namespace or (group, resource) in _GLOBAL_RESOURCES):
-        scope = WORKSPACE
-    elif (group, resource) in _GLOBAL_RESOURCES:
-        scope = GLOBAL
+    if (group, resource) in _GLOBAL_RESOURCES:
+        scope = WORKSPACE if workspace and (group, resource) in _WITHIN_WORKSPACES else GLOBAL
+    elif namespace:
+        scope = NAMESPACE
     else:
-        scope = NAMESPACE if namespace else CLUSTER
+        scope = WORKSPACE if workspace else CLUSTER
     return RequestInfo(
         path,
         verb,

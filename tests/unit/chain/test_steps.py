@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from ksproxyd.chain import TAKEN
 from ksproxyd.chain.audit import audit_step
-from ksproxyd.chain.authorize import Decision, always_allow, always_deny, authorize_step
+from ksproxyd.authz.decision import Decision, always_allow, always_deny
+from ksproxyd.chain.authorize import authorize_step
 from ksproxyd.chain.dispatch import dispatch_step
 from ksproxyd.chain.request_info import rename_dry_run, request_info_step
 from ksproxyd.chain.synced import synced_step

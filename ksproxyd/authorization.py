@@ -1,0 +1,46 @@
+"""Joins what decides who may do what (spec 03): from the watched roles and bindings to the authorizer of the chain."""
+
+from __future__ import annotations
+
+from twisted.logger import Logger
+
+from ksproxyd.authz.bindings import Bindings
+from ksproxyd.authz.decision import Authorizer, always_allow, always_deny
+from ksproxyd.authz.escalation import Escalation
+from ksproxyd.authz.memory import Memory
+from ksproxyd.authz.paths import with_public_paths
+from ksproxyd.authz.rbac import RBAC
+from ksproxyd.authz.rights import Rights
+from ksproxyd.authz.roles import Roles
+from ksproxyd.settings import Settings
+from ksproxyd.state.kinds import BINDING_KINDS, NAMESPACES, ROLE_KINDS, ROLE_TEMPLATES
+from ksproxyd.state.state import State
+
+
+class Authorization:
+    """``authorizer`` is what the chain asks; the rest is for whoever asks of more than the request."""
+
+    log = Logger()
+
+    def __init__(self, state: State, settings: Settings) -> None:
+        namespaces = state.store(NAMESPACES)
+        self.roles = Roles({kind.name: state.store(kind) for kind in ROLE_KINDS})
+        self.bindings = Bindings({kind: state.store(kind) for kind in BINDING_KINDS})
+        self.rbac = RBAC(self.roles, self.bindings, namespaces)
+        mode = settings.authorization.mode
+        self.authorizer: Authorizer
+        if mode == "AlwaysAllow":
+            self.log.warn("authorization.mode is AlwaysAllow: everybody who reaches the gateway may do everything")
+            self.authorizer = always_allow
+        else:
+            decide = self.rbac.decide if mode == "RBAC" else always_deny
+            self.authorizer = Memory(with_public_paths(decide), self.roles, self.bindings, namespaces).decide
+        self.rights = Rights(self.rbac, self.authorizer)
+        templates = state.store(ROLE_TEMPLATES)
+        self.escalation = Escalation(
+            self.rights,
+            self.roles.find,
+            # Where everybody may do everything there is nothing to be had by giving it to oneself.
+            "off" if mode == "AlwaysAllow" else "enforce",
+            templates.values,
+        )

@@ -1,0 +1,204 @@
+"""Which bindings name whom (spec 03, 2.4 and 2.6), by index: what others are bound to costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ksproxyd.model.identity import Identity
+from ksproxyd.model.request_info import WORKSPACE_LABEL
+from ksproxyd.state.kinds import (
+    BINDING_KINDS,
+    CLUSTER_ROLE_BINDINGS,
+    GLOBAL_ROLE_BINDINGS,
+    ROLE_BINDINGS,
+    WORKSPACE_ROLE_BINDINGS,
+    Kind,
+)
+from ksproxyd.state.store import Index, Object, Store
+from ksproxyd.state.validation import field, text
+
+#: Whom a binding names: ``("User", name)`` (service accounts by their user names) or ``("Group", name)``.
+Principal = tuple[str, str]
+
+#: Where a binding counts: a workspace, a namespace, or everywhere (empty).
+Place = str
+
+_SERVICE_ACCOUNTS = {
+    "rbac.authorization.k8s.io": "system:serviceaccount",
+    "kubesphere.io": "kubesphere:serviceaccount",
+}
+
+
+def principals_of(user: Identity) -> list[Principal]:
+    """What bindings may call ``user``."""
+    return [("User", user.name), *(("Group", group) for group in user.groups)]
+
+
+def principal(subject: Any, namespace: str) -> Principal | None:
+    """Whom one subject of a binding in ``namespace`` (empty outside) names; None if nobody can be that."""
+    kind, name = text(subject, "kind"), text(subject, "name")
+    if not name:
+        return None
+    if kind in ("User", "Group"):
+        return kind, name
+    if kind == "ServiceAccount":
+        prefix = _SERVICE_ACCOUNTS.get(text(subject, "apiGroup"))
+        home = text(subject, "namespace") or namespace
+        if prefix and home:
+            return "User", f"{prefix}:{home}:{name}"
+    return None
+
+
+def subjects_of(binding: Object) -> Iterator[tuple[Principal, Any]]:
+    """Everybody whom ``binding`` names, with the subject that does."""
+    subjects = field(binding, "subjects")
+    if not isinstance(subjects, list):
+        return
+    namespace = text(binding, "metadata", "namespace")
+    for subject in subjects:
+        found = principal(subject, namespace)
+        if found is not None:
+            yield found, subject
+
+
+def role_ref(binding: Object) -> tuple[str, str]:
+    """Kind and name of the role that ``binding`` gives; its ``apiGroup`` says nothing (spec 03, 2.8)."""
+    return text(binding, "roleRef", "kind"), text(binding, "roleRef", "name")
+
+
+def place_of(kind: Kind, binding: Object) -> Place | None:
+    """Where a binding of this kind counts; None for nowhere, as a WorkspaceRoleBinding without its label."""
+    if kind is ROLE_BINDINGS:
+        return text(binding, "metadata", "namespace") or None
+    if kind is WORKSPACE_ROLE_BINDINGS:
+        return text(binding, "metadata", "labels", WORKSPACE_LABEL) or None
+    return ""
+
+
+class Bindings:
+    """The bindings of the four kinds; ``stores`` by kind."""
+
+    def __init__(self, stores: Mapping[Kind, Store]) -> None:
+        self._stores = stores
+        #: By whom they name and where they count, by whom alone, and by where alone.
+        self._exact = {kind: stores[kind].index(_exact(kind)) for kind in BINDING_KINDS}
+        self._anywhere = {
+            kind: stores[kind].index(_anywhere(kind)) for kind in (WORKSPACE_ROLE_BINDINGS, ROLE_BINDINGS)
+        }
+        self._there = {kind: stores[kind].index(_there(kind)) for kind in (WORKSPACE_ROLE_BINDINGS, ROLE_BINDINGS)}
+        self._of_role: dict[Kind, Index] = {kind: stores[kind].index(_role) for kind in BINDING_KINDS}
+
+    @property
+    def synced(self) -> bool:
+        """Whether every kind has been read."""
+        return all(store.synced for store in self._stores.values())
+
+    def store(self, kind: Kind) -> Store:
+        """The store of one kind."""
+        return self._stores[kind]
+
+    def of(self, kind: Kind, user: Identity, *, namespace: str = "", workspace: str = "") -> tuple[Object, ...]:
+        """The bindings that name ``user`` or one of their groups there, newest first (of a time: by name, last first).
+
+        For RoleBindings and WorkspaceRoleBindings there is nothing without a namespace or workspace.
+        """
+        if (kind is ROLE_BINDINGS and not namespace) or (kind is WORKSPACE_ROLE_BINDINGS and not workspace):
+            return ()
+        place = namespace if kind is ROLE_BINDINGS else workspace if kind is WORKSPACE_ROLE_BINDINGS else ""
+        return self._found(self._exact[kind], ((who, place) for who in principals_of(user)))
+
+    def everywhere(self, kind: Kind, user: Identity) -> tuple[Object, ...]:
+        """All bindings of a kind that name ``user``, wherever they count, newest first."""
+        index = self._anywhere.get(kind)
+        if index is None:
+            return self.of(kind, user)
+        return self._found(index, principals_of(user))
+
+    def workspaces(self, user: Identity) -> list[str]:
+        """The names of the workspaces in which ``user`` is bound to something, in order."""
+        return self._places(WORKSPACE_ROLE_BINDINGS, user)
+
+    def namespaces(self, user: Identity) -> list[str]:
+        """The names of the namespaces in which ``user`` is bound to something, in order."""
+        return self._places(ROLE_BINDINGS, user)
+
+    def in_workspace(self, workspace: str) -> tuple[Object, ...]:
+        """All WorkspaceRoleBindings of a workspace, in no particular order."""
+        return self._there[WORKSPACE_ROLE_BINDINGS].get(workspace)
+
+    def in_namespace(self, namespace: str) -> tuple[Object, ...]:
+        """All RoleBindings in a namespace, in no particular order."""
+        return self._there[ROLE_BINDINGS].get(namespace)
+
+    def to_role(self, kind: str, namespace: str, name: str) -> Iterator[Object]:
+        """Everything that is bound to a role; ``namespace`` is that of a Role, and empty for other kinds."""
+        for index in self._of_role.values():
+            for binding in index.get((kind, name)):
+                if kind != "Role" or text(binding, "metadata", "namespace") == namespace:
+                    yield binding
+
+    def _found(self, index: Index, values: Iterable[Any]) -> tuple[Object, ...]:
+        found: dict[int, Object] = {}
+        for value in values:
+            for binding in index.get(value):
+                found[id(binding)] = binding
+        if len(found) < 2:
+            return tuple(found.values())
+        return tuple(sorted(found.values(), key=_age, reverse=True))
+
+    def _places(self, kind: Kind, user: Identity) -> list[str]:
+        index = self._anywhere[kind]
+        return sorted(
+            {
+                place
+                for who in principals_of(user)
+                for binding in index.get(who)
+                if (place := place_of(kind, binding)) is not None
+            }
+        )
+
+
+def _age(binding: Object) -> tuple[str, str]:
+    return text(binding, "metadata", "creationTimestamp"), text(binding, "metadata", "name")
+
+
+def _exact(kind: Kind) -> Any:
+    def values(binding: Object) -> Iterator[tuple[Principal, Place]]:
+        place = place_of(kind, binding)
+        if place is not None:
+            for who, _ in subjects_of(binding):
+                yield who, place
+
+    return values
+
+
+def _anywhere(kind: Kind) -> Any:
+    def values(binding: Object) -> Iterator[Principal]:
+        if place_of(kind, binding) is not None:
+            for who, _ in subjects_of(binding):
+                yield who
+
+    return values
+
+
+def _there(kind: Kind) -> Any:
+    def values(binding: Object) -> Iterator[Place]:
+        place = place_of(kind, binding)
+        if place is not None:
+            yield place
+
+    return values
+
+
+def _role(binding: Object) -> tuple[tuple[str, str]]:
+    return (role_ref(binding),)
+
+
+#: Which roles a binding of each kind may give (spec 03, D16).
+MAY_REFER = {
+    GLOBAL_ROLE_BINDINGS: frozenset(["GlobalRole"]),
+    CLUSTER_ROLE_BINDINGS: frozenset(["ClusterRole"]),
+    WORKSPACE_ROLE_BINDINGS: frozenset(["WorkspaceRole"]),
+    ROLE_BINDINGS: frozenset(["Role", "ClusterRole"]),
+}

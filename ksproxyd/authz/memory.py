@@ -1,0 +1,130 @@
+"""Decisions, remembered until something they stand on changes.
+
+A decision stands on what its user is bound to, on the roles of these bindings, and for a namespace on whose it is. Any
+of these has the decisions of the users concerned forgotten, and nobody else's.
+
+Requests of one user and path bring the same :class:`~ksproxyd.model.identity.Identity` and
+:class:`~ksproxyd.model.request_info.RequestInfo` objects again, so these are looked for as objects first.
+"""
+
+from __future__ import annotations
+
+from ksproxyd.authz.bindings import Bindings, Principal, principals_of, subjects_of
+from ksproxyd.authz.decision import Authorizer, Decision
+from ksproxyd.authz.roles import RoleKey, Roles
+from ksproxyd.model.identity import Identity
+from ksproxyd.model.request_info import WORKSPACE_LABEL, RequestInfo
+from ksproxyd.state.kinds import BINDING_KINDS
+from ksproxyd.state.store import Object, Store
+from ksproxyd.state.validation import text
+
+#: Most users, objects that stand for them, and decisions of one of them that are remembered. A path that is longer is
+#: not worth it.
+USERS = 4096
+OBJECTS = 2 * USERS
+DECISIONS = 512
+TOTAL = 64 * 1024
+PATH = 512
+
+_Decisions = dict[int, tuple[RequestInfo, Decision]]
+
+
+class Memory:
+    """The authorizer on a request's way. What it does not remember it asks ``authorizer``, which stands on the others."""
+
+    def __init__(self, authorizer: Authorizer, roles: Roles, bindings: Bindings, namespaces: Store) -> None:
+        self._authorizer = authorizer
+        self._bindings = bindings
+        #: By identity object. The object is kept, so that no other one gets its number.
+        self._objects: dict[int, tuple[Identity, _Decisions]] = {}
+        self._users: dict[Identity, _Decisions] = {}
+        self._by_principal: dict[Principal, set[Identity]] = {}
+        self._by_namespace: dict[str, set[Identity]] = {}
+        self._total = 0
+        for kind in BINDING_KINDS:
+            bindings.store(kind).subscribe(self._binding_changed)
+        roles.on_change(self._role_changed)
+        namespaces.subscribe(self._namespace_changed)
+
+    def decide(self, user: Identity, info: RequestInfo) -> Decision:
+        """What the authorizer says of it. Raises what that raises."""
+        known = self._objects.get(id(user))
+        if known is not None and known[0] is user:
+            found = known[1].get(id(info))
+            if found is not None and found[0] is info:
+                return found[1]
+        return self._ask(user, info)
+
+    def _ask(self, user: Identity, info: RequestInfo) -> Decision:
+        decision = self._authorizer(user, info)
+        if len(info.path) <= PATH:
+            decisions = self._of(user)
+            if len(decisions) >= DECISIONS:
+                self._total -= len(decisions)
+                decisions.clear()
+            decisions[id(info)] = (info, decision)
+            self._total += 1
+            if info.namespace:
+                self._by_namespace.setdefault(info.namespace, set()).add(user)
+        return decision
+
+    def _of(self, user: Identity) -> _Decisions:
+        """Where the decisions of ``user`` are remembered."""
+        known = self._objects.get(id(user))
+        if known is not None and known[0] is user and max(self._total, len(self._by_namespace)) < TOTAL:
+            return known[1]
+        if (
+            len(self._users) >= USERS
+            or len(self._objects) >= OBJECTS
+            or len(self._by_namespace) >= TOTAL
+            or self._total >= TOTAL
+        ):
+            self.forget_everything()
+        decisions = self._users.get(user)
+        if decisions is None:
+            decisions = self._users[user] = {}
+            for name in principals_of(user):
+                self._by_principal.setdefault(name, set()).add(user)
+        self._objects[id(user)] = (user, decisions)
+        return decisions
+
+    # -- forgetting --------------------------------------------------------------------------------------------
+
+    def forget_everything(self) -> None:
+        """Start anew, as when there is too much of it."""
+        self._objects.clear()
+        self._users.clear()
+        self._by_principal.clear()
+        self._by_namespace.clear()
+        self._total = 0
+
+    def _forget(self, user: Identity) -> None:
+        decisions = self._users.get(user)
+        if decisions:
+            self._total -= len(decisions)
+            decisions.clear()
+
+    def _binding_changed(self, old: Object | None, new: Object | None) -> None:
+        for binding in (old, new):
+            if binding is not None:
+                self._forget_subjects(binding)
+
+    def _forget_subjects(self, binding: Object) -> None:
+        for name, _ in subjects_of(binding):
+            for user in self._by_principal.get(name, ()):
+                self._forget(user)
+
+    def _role_changed(self, role: RoleKey) -> None:
+        if self._users:
+            for binding in self._bindings.to_role(*role):
+                self._forget_subjects(binding)
+
+    def _namespace_changed(self, old: Object | None, new: Object | None) -> None:
+        if _workspace(old) != _workspace(new):
+            name = text(new or old, "metadata", "name")
+            for user in self._by_namespace.pop(name, ()):
+                self._forget(user)
+
+
+def _workspace(namespace: Object | None) -> str:
+    return "" if namespace is None else text(namespace, "metadata", "labels", WORKSPACE_LABEL)

@@ -1,0 +1,102 @@
+"""What authorization says of things beside the request itself: what a list may show, what somebody may hand on."""
+
+from __future__ import annotations
+
+from ksproxyd.authz.coverage import missing
+from ksproxyd.authz.decision import Authorizer, Decision
+from ksproxyd.authz.rbac import RBAC
+from ksproxyd.authz.rules import ALL, Rule
+from ksproxyd.model.identity import Identity
+from ksproxyd.model.request_info import CLUSTER, GLOBAL, NAMESPACE, WORKSPACE, RequestInfo
+
+_IAM = "iam.kubesphere.io"
+
+
+class Rights:
+    """Questions to RBAC. Whatever ``authorization.mode`` is, lists and reviews are about roles (spec 03, 1.2); whether
+    something may be done at all (:meth:`may`, :meth:`may_grant`) is ``authorizer``'s to say, the one of the mode.
+    """
+
+    def __init__(self, rbac: RBAC, authorizer: Authorizer | None = None) -> None:
+        self.rbac = rbac
+        self._authorizer = authorizer or rbac.decide
+
+    def decide(self, user: Identity, info: RequestInfo) -> Decision:
+        """What RBAC alone says of a request. Raises the 503 of :meth:`RBAC.need_sync`."""
+        return self.rbac.decide(user, info)
+
+    def allowed(
+        self,
+        user: Identity,
+        verb: str,
+        group: str,
+        resource: str,
+        *,
+        subresource: str = "",
+        name: str = "",
+        namespace: str = "",
+        workspace: str = "",
+        scope: str = "",
+    ) -> bool:
+        """Whether ``user`` may do ``verb`` there; ``scope`` is for what has neither a namespace nor a workspace."""
+        info = asking(verb, group, resource, subresource, name, namespace, workspace, scope)
+        return self.rbac.decide(user, info).allowed
+
+    def held(self, user: Identity, *, namespace: str = "", workspace: str = "", scope: str = "") -> tuple[Rule, ...]:
+        """All rules that ``user`` has there, each once (spec 03, 8.2 rule 5). Policies count for nothing here."""
+        self.rbac.need_sync()
+        info = asking("", "", "", "", "", namespace, workspace, scope)
+        rules: dict[Rule, None] = {}
+        for grant in self.rbac.grants(user, info):
+            if grant.role is not None:
+                rules.update(dict.fromkeys(grant.role.rules))
+        return tuple(rules)
+
+    def may(self, user: Identity, verb: str, resource: str) -> bool:
+        """Whether ``user`` may do ``verb`` with every user: ``update`` ``users`` or ``users/password``."""
+        main, _, part = resource.partition("/")
+        return self._authorizer(user, asking(verb, _IAM, main, part, "", "", "", GLOBAL)).allowed
+
+    def may_grant(self, user: Identity, role: str) -> bool:
+        """Whether ``user`` may give somebody the GlobalRole ``role``; without one, whether they may give any.
+
+        Who may ``bind`` it may, and who has all of its rules already (spec 03, 8.2 rule 2).
+        """
+        if self._authorizer(user, asking("bind", _IAM, "globalroles", "", role, "", "", GLOBAL)).allowed:
+            return True
+        found = self.rbac.roles.get("GlobalRole", "", role) if role else None
+        if role and found is None:
+            return False
+        wanted = ALL if found is None else found.rules
+        if found is not None and found.policy is not None:
+            wanted = ALL
+        return not missing(wanted, self.held(user, scope=GLOBAL))
+
+
+def asking(
+    verb: str,
+    group: str,
+    resource: str,
+    subresource: str = "",
+    name: str = "",
+    namespace: str = "",
+    workspace: str = "",
+    scope: str = "",
+) -> RequestInfo:
+    """A request that nobody has sent, to ask about. A namespace or workspace decides its scope."""
+    if namespace:
+        scope = NAMESPACE
+    elif workspace:
+        scope = WORKSPACE
+    return RequestInfo(
+        "",
+        verb,
+        is_resource=True,
+        api_group=group,
+        resource=resource,
+        subresource=subresource,
+        name=name,
+        namespace=namespace,
+        workspace=workspace,
+        scope=scope or CLUSTER,
+    )
