@@ -1,0 +1,1 @@
+"""``tenant.kubesphere.io``: workspaces, their namespaces, clusters and quotas (spec 03, 5)."""

@@ -1,0 +1,120 @@
+"""Who sees which workspaces, namespaces and clusters (spec 03, 5.3).
+
+Whoever may list them all sees them all; everybody else sees those in which they, or a group of theirs, are bound to
+something. Each object is seen once, and bindings in what is gone show nothing (D27).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from ksproxyd.kapis.listing_filters import strings
+from ksproxyd.kapis.ordered import Ordered
+from ksproxyd.kapis.tenant.permissions import Bindings, Permissions
+from ksproxyd.model.identity import Identity
+from ksproxyd.model.request_info import WORKSPACE_LABEL
+from ksproxyd.state.kinds import (
+    CLUSTER_ROLE_BINDINGS,
+    CLUSTERS,
+    NAMESPACES,
+    USERS,
+    WORKSPACE_TEMPLATES,
+    WORKSPACES,
+    Kind,
+)
+from ksproxyd.state.state import State
+from ksproxyd.state.store import Store
+from ksproxyd.state.validation import field, name_of, text
+from ksproxyd.tree.member_cluster import HOST_LABEL
+
+Object = dict[str, Any]
+
+#: What is seen: everything there is, in its orders, or just some of it.
+Seen = Ordered | Collection[Object]
+
+#: The annotation of a User that names the clusters in which they are bound to something.
+GRANTED_CLUSTERS = "iam.kubesphere.io/granted-clusters"
+
+
+class Visibility:
+    """What somebody sees, from memory. :meth:`stop` when it is no longer asked."""
+
+    def __init__(self, state: State, permissions: Permissions, bindings: Bindings) -> None:
+        self._permissions = permissions
+        self._bindings = bindings
+        self._users = state.store(USERS)
+        self._orders = {
+            kind: Ordered(state.store(kind)) for kind in (WORKSPACES, WORKSPACE_TEMPLATES, NAMESPACES, CLUSTERS)
+        }
+        self._in_workspace = state.store(NAMESPACES).index(lambda each: [workspace_of(each)])
+
+    def stop(self) -> None:
+        """Hear of no more changes."""
+        for order in self._orders.values():
+            order.stop()
+
+    def store(self, kind: Kind) -> Store:
+        """Everything there is of a kind."""
+        return self._orders[kind].store
+
+    # -- lists -------------------------------------------------------------------------------------------------
+
+    def workspaces(self, user: Identity, kind: Kind = WORKSPACES) -> Seen:
+        """Workspaces, or (``kind``) their templates."""
+        if self._permissions.sees_all_workspaces(user):
+            return self._orders[kind]
+        return self._named(kind, self._bindings.workspaces(user))
+
+    def namespaces(self, user: Identity, workspace: str = "") -> Seen:
+        """Namespaces, those of one workspace only if that is given."""
+        if self._permissions.sees_all_namespaces(user, workspace):
+            return self._in_workspace.get(workspace) if workspace else self._orders[NAMESPACES]
+        found = self._named(NAMESPACES, self._bindings.namespaces(user))
+        return [each for each in found if workspace_of(each) == workspace] if workspace else found
+
+    def clusters(self, user: Identity, more: Iterable[str] = ()) -> Seen:
+        """Clusters; ``more`` names some that are seen beside those which are granted."""
+        if self._permissions.sees_all_clusters(user):
+            return self._orders[CLUSTERS]
+        return self._named(CLUSTERS, [*self.granted_clusters(user), *more])
+
+    def granted_clusters(self, user: Identity) -> list[str]:
+        """The names of the clusters in which ``user`` is bound to something.
+
+        Members' bindings are not known here: controllers note them at the User. Those of this cluster are known, also
+        the ones of groups. Somebody without a User (a service account) has just these.
+        """
+        noted = text(self._users.get(("", user.name)), "metadata", "annotations", GRANTED_CLUSTERS)
+        found = [name.strip() for name in noted.split(",") if name.strip()]
+        if self._bindings.of(CLUSTER_ROLE_BINDINGS, user):
+            found += self.hosts()
+        return found
+
+    def hosts(self) -> list[str]:
+        """The name of the Cluster that is this one, if there is any."""
+        clusters = self.store(CLUSTERS).values()
+        return [name_of(each) for each in clusters if HOST_LABEL in strings(field(each, "metadata", "labels"))]
+
+    def _named(self, kind: Kind, names: Iterable[str]) -> list[Object]:
+        get = self.store(kind).get
+        return [each for name in dict.fromkeys(names) if (each := get(("", name))) is not None]
+
+    # -- single objects (D17) ----------------------------------------------------------------------------------
+
+    def sees_workspace(self, user: Identity, workspace: str) -> bool:
+        """Whether ``workspace`` is in the list of workspaces of ``user``, or of one of its projects."""
+        if workspace in self._bindings.workspaces(user):
+            return True
+        return self._permissions.reads_workspace(user, workspace) or bool(self.namespaces(user, workspace))
+
+    def sees_namespace(self, user: Identity, namespace: Object) -> bool:
+        """Whether ``namespace`` is in the list of namespaces of ``user``."""
+        if name_of(namespace) in self._bindings.namespaces(user):
+            return True
+        return self._permissions.sees_all_namespaces(user, workspace_of(namespace))
+
+
+def workspace_of(value: Object) -> str:
+    """The workspace that an object belongs to; empty for none."""
+    return text(value, "metadata", "labels", WORKSPACE_LABEL)
