@@ -22,28 +22,34 @@ class Written:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        #: The uids of what must have come, and what must have gone, by key.
-        self._come: dict[tuple[str, str], str] = {}
+        #: The uids and versions of what must have come, and the uids of what must have gone, by key.
+        self._come: dict[tuple[str, str], tuple[str, int]] = {}
         self._gone: dict[tuple[str, str], str] = {}
 
     def stored(self, value: Object) -> None:
         """``value`` is what the server says it has stored."""
-        key, uid = _identified(value)
-        self._come[key] = uid
+        self._come[_key(value)] = (_uid(value), version_of(value))
 
     def removed(self, value: Object) -> None:
-        """``value`` is gone."""
-        key, uid = _identified(value)
-        self._gone[key] = uid
+        """``value`` is gone, or waits for finalizers and counts as gone."""
+        key = _key(value)
+        self._gone[key] = _uid(value)
         self._come.pop(key, None)
 
     @property
     def known(self) -> bool:
         """Whether the store shows all of it now."""
-        get = self._store.get
-        return all(_uid(get(key)) == uid for key, uid in self._come.items()) and not any(
-            _uid(get(key)) == uid for key, uid in self._gone.items()
-        )
+        return all(map(self._has_come, self._come.items())) and all(map(self._has_gone, self._gone.items()))
+
+    def _has_come(self, item: tuple[tuple[str, str], tuple[str, int]]) -> bool:
+        key, (uid, version) = item
+        found = self._store.get(key)
+        return found is not None and _uid(found) == uid and version_of(found) >= version
+
+    def _has_gone(self, item: tuple[tuple[str, str], str]) -> bool:
+        key, uid = item
+        found = self._store.get(key)
+        return found is None or _uid(found) != uid or is_ending(found)
 
     async def heard(self, clock: IReactorTime) -> bool:
         """Waits until the store shows it; False if it does not within :data:`LONGEST_WAIT`."""
@@ -85,10 +91,21 @@ def _fire(done: Deferred[None]) -> None:
         done.callback(None)
 
 
-def _identified(value: Object) -> tuple[tuple[str, str], str]:
+def version_of(value: Object) -> int:
+    """The resource version; API servers count them. 0 if there is none."""
+    version = text(value, "metadata", "resourceVersion")
+    return int(version) if version.isascii() and version.isdigit() else 0
+
+
+def is_ending(value: Object) -> bool:
+    """Whether an object is deleted already and waits for its finalizers."""
+    return bool(text(value, "metadata", "deletionTimestamp"))
+
+
+def _key(value: Object) -> tuple[str, str]:
     metadata = value.get("metadata")
-    return (text(metadata, "namespace"), text(metadata, "name")), _uid(value)
+    return text(metadata, "namespace"), text(metadata, "name")
 
 
-def _uid(value: Object | None) -> str:
+def _uid(value: Object) -> str:
     return text(value, "metadata", "uid")

@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 
 from ksproxyd.authn.records import LONGEST_LABEL, USER_REF
-from ksproxyd.authn.tokens.claims import is_reserved
 from ksproxyd.kapis.iam.global_roles import ROLE_REF
 from ksproxyd.model.request_info import WORKSPACE_LABEL
 from ksproxyd.model.status import StatusError, bad_request, not_found
@@ -106,10 +105,8 @@ def member_from(value: Any) -> Member:
 
 
 def check_username(name: str, what: str = "username") -> None:
-    """Raises a 422 for a name that cannot be a user's, or not a label's value: a selector with it finds others (D13)."""
+    """Raises a 422 for a name that no user can have, or no label: a selector with it would find others (D13)."""
     _check(name, what)
-    if is_reserved(name):
-        raise _invalid(name, what, "names that begin with system: or kubesphere: belong to the platform")
 
 
 def check_role(name: str) -> None:
@@ -121,13 +118,9 @@ def _check(name: str, what: str) -> None:
     if not name:
         raise StatusError(422, "Invalid", f"{what}: Required value: it is empty")
     if len(name) > LONGEST_LABEL or _NAME.fullmatch(name) is None:
+        shown = name if len(name) <= 100 else name[:100] + "…"
         rule = f"use at most {LONGEST_LABEL} lower-case letters, digits, - and . (RFC 1123)"
-        raise _invalid(name, what, rule)
-
-
-def _invalid(name: str, what: str, rule: str) -> StatusError:
-    shown = name if len(name) <= 100 else name[:100] + "…"
-    return StatusError(422, "Invalid", f'{what}: Invalid value: "{shown}": {rule}')
+        raise StatusError(422, "Invalid", f'{what}: Invalid value: "{shown}": {rule}')
 
 
 def no_role(scope: Scope, name: str) -> StatusError:

@@ -12,8 +12,8 @@ from ksproxyd.kapis.echo import LONGEST_WAIT, Written
 from ksproxyd.state.store import Store
 
 
-def thing(name: str, uid: str) -> Any:
-    return {"metadata": {"name": name, "uid": uid}}
+def thing(name: str, uid: str, version: str = "", **more: str) -> Any:
+    return {"metadata": {"name": name, "uid": uid, "resourceVersion": version, **more}}
 
 
 class Scene:
@@ -62,6 +62,25 @@ def test_another_of_the_same_name_is_not_the_one() -> None:
     scene.wait()
     assert scene.turn() == []
     scene.store.put(thing("a", "2"))
+    assert scene.turn() == [True]
+
+
+def test_an_older_version_is_not_the_one() -> None:
+    scene = Scene()
+    scene.store.put(thing("a", "1", "9"))
+    scene.written.stored(thing("a", "1", "10"))
+    scene.wait()
+    assert scene.turn() == []
+    scene.store.put(thing("a", "1", "11"))
+    assert scene.turn() == [True]
+
+
+def test_what_waits_for_finalizers_is_gone() -> None:
+    scene = Scene()
+    scene.store.put(thing("a", "1"))
+    scene.written.removed(thing("a", "1"))
+    scene.wait()
+    scene.store.put(thing("a", "1", "2", deletionTimestamp="2030-01-01T00:00:00Z"))
     assert scene.turn() == [True]
 
 
