@@ -7,6 +7,8 @@ later one's binding stays: each removes what it knew before it wrote, and what w
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.interfaces import IReactorTime
 
 from ksproxyd.authn.records import USER_REF
@@ -51,12 +53,27 @@ class Assignments:
         found = self._bindings.of(scope.bindings, Identity(user), namespace=namespace, workspace=workspace)
         return tuple(each for each in found if not is_ending(each))
 
-    async def assign(self, scope: Scope, place: str, user: str, role: str) -> None:
-        """Let ``user`` have ``role`` there, and nothing else. Names have been looked at, and the role exists."""
+    async def exists(self, scope: Scope, place: str, user: str) -> bool:
+        """Whether ``user``, whose name has been looked at, is a member."""
+        if self.of(scope, place, user):
+            return True
+        try:
+            return bool(await self._labelled(scope, place, user))
+        except KubeError as error:
+            raise refused(error) from error
+
+    async def assign(self, scope: Scope, place: str, user: str, role: str, check: Callable[[], None]) -> None:
+        """Let ``user`` have ``role`` there, and nothing else. Names have been looked at, and the role exists.
+
+        ``check()`` raises what is to be raised if ``user`` may not be given what they have not got already.
+        """
         async with self._turns.turn((scope.parameter, place, user)):
             before = self.of(scope, place, user)
-            if len(before) == 1 and gives(scope, before[0], role):
+            given = [each for each in before if gives(scope, each, role)]
+            if given and len(before) == 1:
                 return
+            if not given:
+                check()
             try:
                 await self._replace(scope, place, user, role, before)
             except KubeError as error:
