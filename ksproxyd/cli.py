@@ -22,7 +22,8 @@ usage: ksproxyd <command> [options]
       --kubeconfig FILE   how to reach the cluster, instead of what the configuration says
       --username USER     look this user up, too; asks for the password (empty: not checked)
   routes [--url URL]      print the live resource tree of a running gateway
-  crds                    print the custom resource definitions, for kubectl apply -f -
+  crds [--with-roles]     print the custom resource definitions, for kubectl apply -f -
+      --with-roles        and the built-in roles and their templates
   kubeconfig USER [...]   print a kubeconfig with which USER logs in through a gateway
   login, logout [...]     log in to a gateway in a browser, and out again; see `ksproxyd login`
   credential [...]        give kubectl a token (what such a kubeconfig runs)
@@ -171,10 +172,15 @@ def routes(words: list[str]) -> int:
 
 
 def crds(words: list[str]) -> int:
-    """Print the custom resource definitions."""
-    from ksproxyd.manifests import crds as definitions
+    """Print the custom resource definitions, and what else there is at the beginning."""
+    from ksproxyd import manifests
 
-    print(definitions(), end="")
+    if words not in ([], ["--with-roles"]):
+        print(USAGE, end="", file=sys.stderr)
+        return 2
+    print(manifests.crds(), end="")
+    if words:
+        print("---\n" + manifests.role_stream(), end="")
     return 0
 
 

@@ -176,12 +176,10 @@ def test_the_printed_stream_holds_every_definition() -> None:
 
 
 NAMESPACED = {"ServiceAccount", "Role", "RoleBinding"}
-#: What is served beside or instead of v1beta1 and v1alpha2.
-VERSIONS = {
-    **dict.fromkeys(
-        ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "RoleTemplate", "Category", "BuiltinRole"),
-        ["v1beta1"],
-    ),
+#: What is served instead of v1beta1 and v1alpha2.
+NEW = ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "RoleTemplate", "Category", "BuiltinRole")
+VERSIONS: dict[str, list[str]] = {
+    **{kind: ["v1beta1"] for kind in NEW},
     "Workspace": ["v1beta1", "v1alpha1"],
     "ResourceQuota": ["v1alpha2"],
 }
