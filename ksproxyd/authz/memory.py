@@ -30,7 +30,7 @@ _Decisions = dict[int, tuple[RequestInfo, Decision]]
 
 
 class Memory:
-    """The authorizer on a request's way. What it does not remember it asks ``authorizer``, which stands on the others."""
+    """The authorizer on a request's way: what it does not remember, ``authorizer`` says, which stands on the others."""
 
     def __init__(self, authorizer: Authorizer, roles: Roles, bindings: Bindings, namespaces: Store) -> None:
         self._authorizer = authorizer
@@ -56,16 +56,21 @@ class Memory:
         return self._ask(user, info)
 
     def _ask(self, user: Identity, info: RequestInfo) -> Decision:
+        if len(info.path) > PATH:
+            return self._authorizer(user, info)
+        # Two tokens of one user bring two objects that say the same.
+        found = self._of(user).get(id(info))
+        if found is not None and found[0] is info:
+            return found[1]
         decision = self._authorizer(user, info)
-        if len(info.path) <= PATH:
-            decisions = self._of(user)
-            if len(decisions) >= DECISIONS:
-                self._total -= len(decisions)
-                decisions.clear()
-            decisions[id(info)] = (info, decision)
-            self._total += 1
-            if info.namespace:
-                self._by_namespace.setdefault(info.namespace, set()).add(user)
+        decisions = self._of(user)
+        if len(decisions) >= DECISIONS:
+            self._total -= len(decisions)
+            decisions.clear()
+        decisions[id(info)] = (info, decision)
+        self._total += 1
+        if info.namespace:
+            self._by_namespace.setdefault(info.namespace, set()).add(user)
         return decision
 
     def _of(self, user: Identity) -> _Decisions:
