@@ -75,7 +75,7 @@ async def read_document(exchange: Exchange) -> Any:
         raise bad_request(f"the body is packed as {coding.decode('latin-1')}: send it plain, or as gzip or deflate")
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise bad_request(f"the body is not JSON: {error}") from None
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "Ordered",
     "Query",
     "View",
+    "encoded",
     "envelope",
     "listed",
     "parse_query",
@@ -131,12 +132,17 @@ async def listed(
     else:
         found = await _sorted(tuple(objects), query, matches, pacer)
     page, total = found
+    return await encoded(page, pacer, view), total
+
+
+async def encoded(objects: Iterable[Object], pacer: Pacer, view: View = lambda value: value) -> bytes:
+    """The JSON array of objects as ``view`` shows them."""
     pieces: list[bytes] = []
-    for index, each in enumerate(page):
+    for index, each in enumerate(objects):
         pieces.append(msgspec.json.encode(view(each)))
         if not index & _OFTEN and pacer.spent():
             await pacer.turn()
-    return b"[" + b",".join(pieces) + b"]", total
+    return b"[" + b",".join(pieces) + b"]"
 
 
 #: The clock is looked at for every 32nd object.
