@@ -41,6 +41,6 @@ class Authorization:
             self.rights,
             self.roles.find,
             # Where everybody may do everything there is nothing to be had by giving it to oneself.
-            "off" if mode == "AlwaysAllow" else "enforce",
+            "off" if mode == "AlwaysAllow" else settings.ksproxyd.authorization.escalation,
             templates.values,
         )
