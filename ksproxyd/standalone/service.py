@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from ksproxyd.kube.access import ClusterAccess, load_access
 from ksproxyd.kube.client import KubeClient
 from ksproxyd.kube.errors import KubeError
-from ksproxyd.manifests import crds
+from ksproxyd.manifests import crds, roles
 from ksproxyd.model.status import StatusError
 from ksproxyd.server.certificates import server_context
 from ksproxyd.server.limits import Limits, Timeouts
@@ -31,6 +31,7 @@ from ksproxyd.standalone.bootstrap import fill
 from ksproxyd.standalone.certificate import keep_certificate
 from ksproxyd.standalone.demo import API_PATH, PROXY_PATH, SCRIPT_PATH, DemoBackend, install
 from ksproxyd.standalone.logins import ADMIN, make_admin, with_logins
+from ksproxyd.standalone.roles import install_roles
 from ksproxyd.standalone.serve import StandaloneNode
 from ksproxyd.standalone.storage.store import Store, StoreError
 from ksproxyd.transport.wheel import Wheel
@@ -81,6 +82,7 @@ class Standalone:
         api.start()
         try:
             fill(api, yaml.load_all(crds(), Loader=yaml.CSafeLoader))
+            install_roles(api, roles())
         except StatusError as error:
             raise StandaloneError(f"the embedded Kubernetes API cannot serve what it ships: {error}") from error
         self._node = StandaloneNode(api, Access(token), self._reactor)

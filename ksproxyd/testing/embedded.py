@@ -8,12 +8,13 @@ from typing import Any
 
 import msgspec
 
-from ksproxyd.manifests import definitions
+from ksproxyd.manifests import definitions, roles
 from ksproxyd.model.message import Fields, Pairs
 from ksproxyd.model.status import StatusError, render
 from ksproxyd.standalone.api import StandaloneAPI
 from ksproxyd.standalone.bootstrap import fill
 from ksproxyd.standalone.reading.watch import WatchStream
+from ksproxyd.standalone.roles import install_roles
 from ksproxyd.standalone.storage.store import Store
 from ksproxyd.standalone.wire.request import Request as ApiRequest
 from ksproxyd.testing.backend import Backend, Conversation, answer
@@ -33,6 +34,10 @@ class EmbeddedKube(Backend):
         self.api = StandaloneAPI(self.store, reactor, random.Random(7))
         self.api.start()
         fill(self.api, definitions())
+
+    def install_roles(self) -> None:
+        """What an installation of KubeSphere has besides the definitions; the binding of ``admin``, too."""
+        install_roles(self.api, roles(), admin=True)
 
     def call(self, method: str, path: str, body: Object | None = None, kind: str = "application/json") -> Object:
         """Send a request from the side, as an administrator with ``kubectl`` would; returns the decoded answer.
