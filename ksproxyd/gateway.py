@@ -28,6 +28,7 @@ from ksproxyd.chain.authenticate import authenticate_step
 from ksproxyd.chain.authorize import authorize_step
 from ksproxyd.chain.cors import Cors
 from ksproxyd.chain.dispatch import dispatch_step
+from ksproxyd.chain.recheck import Recheck
 from ksproxyd.chain.request_info import request_info_step
 from ksproxyd.chain.synced import synced_step
 from ksproxyd.kube.access import ClusterAccess, load_access
@@ -141,6 +142,7 @@ class Gateway:
         self._kube_api: KubeAPI | None = None
         self._unsubscribe: Callable[[], None] | None = None
         self._version: Version | None = None
+        self._recheck: Recheck | None = None
         self._handle: Any = None
         self._syncing: Deferred[None] | None = None
         self._refresh: IDelayedCall | None = None
@@ -212,6 +214,14 @@ class Gateway:
         )
         self._handle = chain.handle
         self.logins.start()
+        self._recheck = Recheck(
+            self._reactor,
+            lambda: self.listeners.servers,
+            self.logins.authenticator,
+            self.authorization.authorizer,
+            timing.recheck,
+        )
+        self._recheck.start()
         self._syncing = self.state.start()
         self._syncing.addCallbacks(self._synced, self._not_synced)
         self._expose()
@@ -475,6 +485,8 @@ class Gateway:
         if self.state is not None and self.kube_client is not None:
             self.state.retime(Timing(silence=ours.timeouts.watch_silence))
             self.kube_client.timeout = ours.timeouts.kube_request
+        if self._recheck is not None:
+            self._recheck.interval = ours.timeouts.recheck
         if self.logins is not None:
             self.logins.reload(settings)
         self.listeners.reload_certificates()
@@ -495,6 +507,8 @@ class Gateway:
                 waiting.cancel()
         await self.listeners.close()
         await self._drain()
+        if self._recheck is not None:
+            self._recheck.stop()
         if self._writer is not None:
             await self._writer.stop()
         if self.logins is not None:

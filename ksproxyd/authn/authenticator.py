@@ -22,7 +22,7 @@ from ksproxyd.authn.rejection import INVALID, Rejected, SharedUnavailable, not_u
 from ksproxyd.authn.remembered import NEVER, Entry, Remembered
 from ksproxyd.authn.tokens.claims import PRE_REGISTRATION, STATIC, Claims
 from ksproxyd.authn.x509 import AUTHENTICATED, certificate_identity
-from ksproxyd.model.identity import Identity
+from ksproxyd.model.identity import ANONYMOUS, Identity
 from ksproxyd.model.status import service_unavailable
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class TokenService(Protocol):
     async def verify(self, token: str) -> Claims: ...
 
     async def still_good(self, claims: Claims) -> bool: ...
+
+    async def standing(self, claims: Claims) -> bool: ...
 
 
 class Logins(Protocol):
@@ -144,6 +146,28 @@ class Authenticator:
         except Rejected as rejected:
             raise rejected.error() from None
         return identity
+
+    async def standing(self, user: Identity, claims: Claims | None, certificate: bool) -> Identity | None:
+        """Who began something as ``user``, now: with the groups of today, or None if they may not go on at all.
+
+        ``certificate``: a client certificate said who it is. Raises :class:`SharedUnavailable` where nobody knows.
+        """
+        if user == ANONYMOUS:
+            return user
+        if claims is None:
+            record = self._directory.find(user.name)
+            if record is None:
+                # Certificates are also issued to whoever is no User here.
+                return user if certificate or not self._directory.synced else None
+            if record.state == DISABLED:
+                return None
+            return user if certificate else Identity(record.name, (*record.groups, AUTHENTICATED))
+        if not await self._tokens.standing(claims):
+            return None
+        try:
+            return self._identity(claims)
+        except Rejected:
+            return None
 
     # -- passwords ---------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from ksproxyd.settings.kinds import (
     size,
 )
 from ksproxyd.settings.section import Section, part, required, setting
+from ksproxyd.settings.tenancy import TenancySettings
 
 
 class ListenerTLS(Section):
@@ -168,6 +169,9 @@ class TimeoutsSettings(Section):
     )
     redis: Annotated[Duration, seconds(0.1)] = setting(
         2.0, "A request to Redis, connecting included; then it counts as unavailable."
+    )
+    recheck: Annotated[Duration, seconds(0.5)] = setting(
+        2.0, "Interval at which watches and tunnels are looked at again: whether their users still may.", reload=True
     )
     resync: Annotated[Duration, seconds(1)] = setting(
         300.0, "Interval at which what was derived from watches is checked against them.", reload=True
@@ -388,6 +392,7 @@ class KsproxydSettings(Section):
     identity_providers: IdentityProvidersSettings = part(IdentityProvidersSettings)
     iam: IamSettings = part(IamSettings)
     authorization: RightsSettings = part(RightsSettings)
+    tenancy: TenancySettings = part(TenancySettings)
     redis: RedisSettings = part(RedisSettings)
     compat: CompatSettings = part(CompatSettings)
     standalone: StandaloneSettings = part(StandaloneSettings)

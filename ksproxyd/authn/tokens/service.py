@@ -242,6 +242,19 @@ class Tokens:
         session = await self._sessions.find(claims.session)
         return session is not None and session.user == claims.username and claims.jti in session.access
 
+    async def standing(self, claims: Claims) -> bool:
+        """Whether what was begun with a token that was good may go on: it has not been revoked, nor has its session.
+
+        That its time has run out meanwhile ends nothing, as long as the session lasts.
+        """
+        if claims.token_type == STATIC or self.stateless:
+            return await self.still_good(claims)
+        ran_out = bool(claims.exp) and self._clock.seconds() >= claims.exp
+        if self._beside is not None:
+            return ran_out or await self._beside.has(claims)
+        session = await self._sessions.find(claims.session)
+        return session is not None and session.user == claims.username and (ran_out or claims.jti in session.access)
+
     async def examine(self, token: str, *, types: frozenset[str], expired_too: bool = False) -> Claims:
         """The claims of a token of one of ``types``, whether or not it has been revoked: ask :meth:`alive`.
 
