@@ -48,6 +48,7 @@ BESIDE = {
     ("tree", "chain"),
     ("tree", "server"),
     ("chain", "server"),
+    ("audit", "server"),
     ("kapis", "chain"),
     ("kapis", "server"),
     ("kapis", "tree"),
