@@ -94,6 +94,11 @@ def with_creator(value: Object, creator: str) -> Object:
     return with_metadata(value, annotations={**annotations, CREATOR: creator})
 
 
+def of_same_object(old: Object, new: Object) -> Object:
+    """``new``, which is written only as long as ``old`` is what has its name, unless it says of what it is itself."""
+    return new if text(new, "metadata", "uid") else with_metadata(new, uid=text(old, "metadata", "uid"))
+
+
 def as_new(value: Object) -> Object:
     """``value`` without what only the server says of objects."""
     metadata = {key: each for key, each in value["metadata"].items() if key not in _SERVER_SIDE}

@@ -42,6 +42,8 @@ class Bindings(Protocol):
 
     def namespaces(self, user: Identity) -> list[str]: ...
 
+    def in_workspace(self, workspace: str) -> Sequence[Object]: ...
+
 
 class Permissions:
     """The questions. None of them is about the request that is being answered: that has been let through already."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from ksproxyd.kapis.listing_filters import strings
@@ -115,8 +115,16 @@ class Placement:
         except StatusError:
             return []
 
-    def check(self, user: Identity, placement: Any) -> None:
-        """Raises unless ``user`` may use all clusters of a placement: 404 for one that is not there, 403.
+    def names(self, placement: Any) -> set[str]:
+        """The names of the clusters of a placement, also of those that are gone."""
+        try:
+            return {*decided(placement)[0], *map(name_of, self.clusters(placement))}
+        except StatusError:
+            return set()
+
+    def check(self, user: Identity, placement: Any, have: Collection[str] = ()) -> None:
+        """Raises unless ``user`` may use all clusters of a placement but those in ``have``: 404 for one that is not
+        there, 403.
 
         A selector without requirements is every cluster, later ones too: that takes the right to manage all of them.
         """
@@ -125,7 +133,8 @@ class Placement:
             raise forbidden(
                 f'user "{user.name}" may not use all clusters, as an empty clusterSelector does; name the clusters'
             )
-        self.check_named(user, names or map(name_of, self.clusters(placement)))
+        wanted = names or map(name_of, self.clusters(placement))
+        self.check_named(user, [name for name in wanted if name not in have])
 
     def check_named(self, user: Identity, names: Iterable[str]) -> None:
         """Raises unless ``user`` may use these clusters."""
