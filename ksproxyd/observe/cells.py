@@ -14,6 +14,8 @@ UPSTREAM_BOUNDS = (
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
 )
 
+_FASTEST = UPSTREAM_BOUNDS[0]
+
 #: Upper bounds of the time a step of the chain takes, in seconds.
 STEP_BOUNDS = (2e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 5e-3, 0.025, 0.1, 1.0, 10.0)
 
@@ -33,7 +35,8 @@ class UpstreamCell:
         """The head of an answer has come, ``seconds`` after the request was handed to the pool."""
         self._classes[status // 100 if status < 600 else 0] += 1
         latency = self.latency
-        latency.buckets[bisect_left(UPSTREAM_BOUNDS, seconds)] += 1
+        # Most are among the fastest, and comparing once is cheaper than a search.
+        latency.buckets[0 if seconds <= _FASTEST else bisect_left(UPSTREAM_BOUNDS, seconds)] += 1
         latency.total += seconds
 
     def failed(self, kind: str) -> None:

@@ -193,10 +193,11 @@ class Exchange:
             dated = dated or name.lower() == b"date"
         self.start_lines(status, b"".join(lines), length, dated)
 
-    def start_lines(self, status: int, lines: bytes, length: int | None, dated: bool) -> None:
+    def start_lines(self, status: int, lines: bytes, length: int | None, dated: bool, whole: bytes = b"") -> None:
         """Like :meth:`start`, with the fields as they are sent (the relay's way).
 
-        They must not hold framing or connection fields; those are this method's.
+        They must not hold framing or connection fields; those are this method's. ``whole``, if not empty, is what it
+        makes of the rest for a client of HTTP/1.1 that stays connected, has asked for a body and gets no more fields.
         """
         if self.status:
             if self.finished:
@@ -206,6 +207,17 @@ class Exchange:
         self.status = status
         connection = self.connection
         out = self._out
+        if (
+            whole
+            and self.keep_alive
+            and self.body_done
+            and self.minor
+            and self.extra_headers is None
+            and self.method != "HEAD"
+            and not connection.draining
+        ):
+            out.append(whole)
+            return
         out += (STATUS_LINES.get(status) or status_line(status), lines)
         if self.extra_headers is not None:
             for name, value in self.extra_headers:

@@ -6,17 +6,19 @@ from collections.abc import Iterable
 
 from ksproxyd.model.memory import Memory
 from ksproxyd.model.message import Item
+from ksproxyd.model.status_lines import status_line
 
 
 class AnswerHead:
     """The head of a final answer: end-to-end fields only.
 
     ``length`` None: known at the end. ``dated``: there is a ``Date`` among the fields. ``reusable``: the connection may
-    serve another request afterwards. ``lines`` are the fields, ready to send. Heads with the same bytes may be one
-    object, so it is not to be changed.
+    serve another request afterwards. ``lines`` are the fields, ready to send; ``whole`` is the head as most clients get it
+    (see :meth:`ksproxyd.server.exchange.Exchange.start_lines`), empty where it is not so simple. Heads with the same
+    bytes may be one object, so it is not to be changed.
     """
 
-    __slots__ = ("dated", "items", "length", "lines", "reusable", "status")
+    __slots__ = ("dated", "items", "length", "lines", "reusable", "status", "whole")
 
     def __init__(self, status: int, items: tuple[Item, ...], length: int | None, dated: bool, reusable: bool) -> None:
         self.status = status
@@ -24,7 +26,11 @@ class AnswerHead:
         self.length = length
         self.dated = dated
         self.reusable = reusable
-        self.lines = field_lines(items)
+        self.lines = lines = field_lines(items)
+        if dated and length is not None and status not in (204, 304):
+            self.whole = b"%b%bContent-Length: %d\r\n\r\n" % (status_line(status), lines, length)
+        else:
+            self.whole = b""
 
 
 def field_lines(items: Iterable[Item]) -> bytes:

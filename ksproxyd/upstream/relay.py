@@ -225,8 +225,10 @@ class Relay:
             length = None if status == 304 else 0
         if exchange.extra_headers is not None:
             items = only_ours(items, exchange.extra_headers)
-        lines = head.lines if items is head.items else field_lines(items)
-        exchange.start_lines(status, lines, length, dated)
+        if items is head.items:
+            exchange.start_lines(status, head.lines, length, dated, head.whole if length is head.length else b"")
+        else:
+            exchange.start_lines(status, field_lines(items), length, dated)
 
     def _change(self, answer: Answer) -> Answer | None:
         """Apply the plan's hook and header rules; None when another answer has been given instead."""
