@@ -6,8 +6,10 @@ import json
 import os
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from ksproxyd import __version__
 
@@ -22,6 +24,9 @@ usage: ksproxyd <command> [options]
       --kubeconfig FILE   how to reach the cluster, instead of what the configuration says
       --username USER     look this user up, too; asks for the password (empty: not checked)
   routes [--url URL]      print the live resource tree of a running gateway
+  explain USER VERB PATH  say why USER may do VERB at PATH, or what would have to be granted
+      --group GROUP       as if USER were in this group and no other; may be given again
+      --url URL           gateway to ask (http://127.0.0.1:9090); routes and explain show it KSPROXYD_TOKEN, if set
   crds [--with-roles]     print the custom resource definitions, for kubectl apply -f -
       --with-roles        and the built-in roles and their templates
   kubeconfig USER [...]   print a kubeconfig with which USER logs in through a gateway
@@ -39,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "check-config": check_config,
         "check-idp": check_idp,
         "routes": routes,
+        "explain": explain,
         "crds": crds,
         "kubeconfig": kubeconfig,
         "login": login,
@@ -154,21 +160,76 @@ def check_idp(words: list[str]) -> int:
 
 def routes(words: list[str]) -> int:
     """Ask a running gateway for its tree."""
-    url = "http://127.0.0.1:9090"
-    if len(words) == 2 and words[0] == "--url":
-        url = words[1]
-    elif words:
+    options = _options(words, {"--url"})
+    if options is None or options[0]:
         print(USAGE, end="", file=sys.stderr)
         return 2
-    try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/ksproxyd/routes", timeout=10) as answer:
-            found = json.load(answer)
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        print(f"ksproxyd: {url} does not tell its routes: {error}", file=sys.stderr)
+    found = _asked(options[1], "/ksproxyd/routes")
+    if found is None:
         return 1
     for route in found["routes"]:
         print(f"{route['path']:<60} {route['node']}")
     return 0
+
+
+def explain(words: list[str]) -> int:
+    """Ask a running gateway why somebody may do something, or may not. The exit code is 3 if not."""
+    import msgspec
+
+    from ksproxyd.authz.explain import Explanation, lines
+
+    options = _options(words, {"--url", "--group"})
+    if options is None or len(options[0]) != 3:
+        print(USAGE, end="", file=sys.stderr)
+        return 2
+    (user, verb, path), named = options
+    asked = [("user", user), ("verb", verb), ("path", path), *(("group", group) for group in named.get("--group", []))]
+    found = _asked(named, "/ksproxyd/explain?" + urllib.parse.urlencode(asked))
+    if found is None:
+        return 1
+    explanation = msgspec.convert(found, Explanation)
+    for line in lines(explanation):
+        print(line)
+    return 0 if explanation.allowed else 3
+
+
+def _options(words: list[str], known: set[str]) -> tuple[list[str], dict[str, list[str]]] | None:
+    """The words that are no options, and the values of those that are; None for what is neither."""
+    plain: list[str] = []
+    named: dict[str, list[str]] = {}
+    rest = iter(words)
+    for word in rest:
+        if word in known:
+            value = next(rest, None)
+            if value is None:
+                return None
+            named.setdefault(word, []).append(value)
+        elif word.startswith("--"):
+            return None
+        else:
+            plain.append(word)
+    return plain, named
+
+
+def _asked(named: dict[str, list[str]], target: str) -> Any:
+    """What a running gateway answers; None if it does not, which has been said."""
+    url = named.get("--url", ["http://127.0.0.1:9090"])[-1]
+    token = os.environ.get("KSPROXYD_TOKEN", "")
+    fields = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(url.rstrip("/") + target, headers=fields), timeout=10
+        ) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        try:
+            why = str(json.load(error)["message"])
+        except (ValueError, KeyError, TypeError):
+            why = str(error)
+        print(f"ksproxyd: {url} refuses: {why}", file=sys.stderr)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        print(f"ksproxyd: {url} does not answer: {error}", file=sys.stderr)
+    return None
 
 
 def crds(words: list[str]) -> int:

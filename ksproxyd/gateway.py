@@ -56,6 +56,7 @@ from ksproxyd.state.state import State
 from ksproxyd.state.status_writer import StatusWriter
 from ksproxyd.transport.wheel import Wheel
 from ksproxyd.tree import Tree
+from ksproxyd.tree.explain import Explain
 from ksproxyd.tree.extensions import Extensions, Workshop, problems_of
 from ksproxyd.tree.health import Health, healthz, informer_sync, kube_apiserver, livez, readyz, shutdown
 from ksproxyd.tree.kube_api import KubeAPI
@@ -346,6 +347,7 @@ class Gateway:
         tree.mount("/kapis/version", self._version)
         tree.mount("/ksproxyd/routes", Routes(tree))
         assert self.logins is not None
+        tree.mount("/ksproxyd/explain", Explain(rights, self.logins.authenticator.identity_of))
         self.logins.mount(tree)
         if self.settings.ksproxyd.metrics.enabled:
             tree.mount("/metrics", Metrics(self.metrics, self._reactor))

@@ -169,6 +169,13 @@ class Authenticator:
         except Rejected:
             return None
 
+    def identity_of(self, name: str) -> Identity | None:
+        """Who a user would be with a token; None if there is no such user."""
+        record = self._directory.find(name)
+        if record is None:
+            return None
+        return Identity(name, (*(record.groups if self.rules.groups else ()), AUTHENTICATED))
+
     # -- passwords ---------------------------------------------------------------------------------------------
 
     async def _basic(self, shown: Basic, attempt: Attempt) -> Authenticated:
@@ -268,5 +275,4 @@ class Authenticator:
             raise Rejected(INVALID, "its user does not exist any more")
         if record.state == DISABLED:
             raise Rejected(INVALID, "the account is disabled; ask an administrator")
-        groups = record.groups if self.rules.groups else ()
-        return Identity(claims.username, (*groups, AUTHENTICATED))
+        return self.identity_of(claims.username) or Identity(claims.username)
