@@ -10,6 +10,16 @@ from typing import Any
 import msgspec
 from support_oauth import World, bearer, user
 
+from ksproxyd.authz.bindings import Bindings
+from ksproxyd.authz.escalation import Escalation
+from ksproxyd.authz.rbac import RBAC
+from ksproxyd.authz.rights import Rights
+from ksproxyd.authz.roles import Roles
+from ksproxyd.kapis.iam.access_review import AccessReviews
+from ksproxyd.kapis.iam.members import Members
+from ksproxyd.kapis.iam.role_templates import RoleTemplates
+from ksproxyd.kapis.router import Router
+from ksproxyd.state.kinds import BINDING_KINDS, NAMESPACES, ROLE_KINDS, ROLE_TEMPLATES
 from ksproxyd.testing import Answer
 
 IAM = "/kapis/iam.kubesphere.io/v1beta1"
@@ -101,7 +111,29 @@ class Cluster(World):
     def __init__(self) -> None:
         super().__init__(more="  iam: {manageUsers: false}")
         self.gateway.apply(*OBJECTS)
+        self._mount()
         self._tokens: dict[str, str] = {}
+
+    def _mount(self) -> None:
+        """Serve what is tested here, if the gateway does not do it itself."""
+        inner: Any = self.gateway.gateway
+        (router,) = [node for path, node in inner.tree.walk() if path == f"{IAM}/…"]
+        if any(route.pattern == "/clustermembers" for route in router.routes):
+            return
+        state, client = inner.state, inner.kube_client
+        bindings = Bindings({kind: state.store(kind) for kind in BINDING_KINDS})
+        roles = Roles({kind.name: state.store(kind) for kind in ROLE_KINDS})
+        rights = Rights(RBAC(roles, bindings, state.store(NAMESPACES)))
+        escalation = Escalation(rights, roles.find, templates=state.store(ROLE_TEMPLATES).values)
+        clock = self.gateway.reactor
+        routes = [
+            *router.routes,
+            *Members(clock, state, client, bindings, escalation).routes(),
+            *RoleTemplates(clock, state, bindings, rights).routes(),
+            *AccessReviews(clock, rights).routes(),
+        ]
+        inner.tree.unmount(IAM, subtree=True)
+        inner.tree.mount(IAM, Router(IAM, "iam", routes), subtree=True)
 
     def call(
         self, who: str, method: str, path: str, body: Any = None, kind: bytes | None = b"application/json"

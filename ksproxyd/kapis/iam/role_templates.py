@@ -93,23 +93,27 @@ class RoleTemplates:
             for binding in self._bindings.of(kind, user, **place) if wanted else self._bindings.everywhere(kind, user):
                 role = self._role(kind, binding)
                 if role is not None:
-                    yield role
+                    if _counts(role, binding):
+                        yield role
                 elif role_ref(binding)[0] in MAY_REFER[kind]:
                     of, name = role_ref(binding)
                     raise not_found(f'{of}.iam.kubesphere.io "{name}" not found', {"name": name, "kind": of})
 
     def _role(self, kind: Kind, binding: Object) -> Object | None:
-        """The role that a binding gives."""
+        """The role that a binding refers to; None for what a binding of its kind cannot give."""
         of, name = role_ref(binding)
         if of not in MAY_REFER[kind]:
             return None
         roles = _KINDS[of]
         namespace = text(binding, "metadata", "namespace") if roles.resource.namespaced else ""
-        role = self._state.store(roles).get((namespace, name))
-        if role is not None and roles is WORKSPACE_ROLES:
-            ours, theirs = (text(each, "metadata", "labels", WORKSPACE_LABEL) for each in (role, binding))
-            return role if ours == theirs else None
-        return role
+        return self._state.store(roles).get((namespace, name))
+
+
+def _counts(role: Object, binding: Object) -> bool:
+    """Roles of one workspace give nothing in another."""
+    if role_ref(binding)[0] != WORKSPACE_ROLES.name:
+        return True
+    return text(role, "metadata", "labels", WORKSPACE_LABEL) == text(binding, "metadata", "labels", WORKSPACE_LABEL)
 
 
 def _named(role: Object) -> list[str]:
