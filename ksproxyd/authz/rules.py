@@ -23,12 +23,18 @@ class Rule(msgspec.Struct, frozen=True):
     urls: tuple[str, ...] = ()
 
     def covers(self, info: RequestInfo) -> bool:
-        """Whether a request like ``info`` is what the rule is about. Case matters everywhere."""
+        """Whether a request like ``info`` is what the rule is about.
+
+        Case matters everywhere but in the methods of what is no resource: Kubernetes has them in lower case, KubeSphere
+        in upper case, and rules in either (spec 01, 3.4).
+        """
         verbs = self.verbs
+        if not info.is_resource:
+            if info.verb not in verbs and info.verb.lower() not in verbs and EVERY not in verbs:
+                return False
+            return any(_leads(url, info.path) for url in self.urls)
         if info.verb not in verbs and EVERY not in verbs:
             return False
-        if not info.is_resource:
-            return any(_leads(url, info.path) for url in self.urls)
         if info.api_group not in self.groups and EVERY not in self.groups:
             return False
         if not self._has(info.resource, info.subresource):

@@ -6,6 +6,7 @@ What an authorizer does not allow is described in Kubernetes' own words.
 from __future__ import annotations
 
 from ksproxyd.authz.decision import Authorizer
+from ksproxyd.authz.streaming import decide
 from ksproxyd.chain import Step
 from ksproxyd.model.status import denied
 from ksproxyd.server.exchange import Exchange
@@ -15,8 +16,8 @@ def authorize_step(authorizer: Authorizer) -> Step:
     """The step that asks ``authorizer``."""
 
     def authorize(exchange: Exchange) -> None:
-        decision = authorizer(exchange.user, exchange.info)
+        decision, info = decide(authorizer, exchange.user, exchange.info, exchange.upgrade is not None)
         if not decision.allowed:
-            raise denied(exchange.user, exchange.info, decision.reason)
+            raise denied(exchange.user, info, decision.reason)
 
     return authorize

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from ksproxyd.authn.authenticator import Authenticator
 from ksproxyd.authn.rejection import SharedUnavailable
 from ksproxyd.authz.decision import Authorizer
+from ksproxyd.authz.streaming import decide
 from ksproxyd.kube.pacing import Pacer
 from ksproxyd.model.identity import Identity
 from ksproxyd.model.status import StatusError
@@ -109,8 +110,10 @@ class Recheck:
             if user is None:
                 return "the login has ended"
             # What a member cluster serves, it authorizes.
-            if exchange.cluster is None and not self._authorizer(user, exchange.info).allowed:
-                return "the right to it was withdrawn"
+            if exchange.cluster is None:
+                decision, _ = decide(self._authorizer, user, exchange.info, exchange.upgrade is not None)
+                if not decision.allowed:
+                    return "the right to it was withdrawn"
         except (SharedUnavailable, StatusError):
             return ""
         return ""

@@ -190,7 +190,8 @@ def matches(subject: dict[str, Any], user: Identity, home: str) -> bool:
 
 
 def covers(rule: dict[str, Any], info: RequestInfo) -> bool:
-    if not {"*", info.verb} & set(rule["verbs"]):
+    verbs = {"*", info.verb} if info.is_resource else {"*", info.verb, info.verb.lower()}
+    if not verbs & set(rule["verbs"]):
         return False
     if not info.is_resource:
         return any(
