@@ -14,12 +14,13 @@ from twisted.logger import Logger
 
 from ksproxyd.authz.coverage import TooMany, shown, uncovered
 from ksproxyd.authz.grants import NATIVE_GROUP, Granted, granted, is_native
-from ksproxyd.authz.rules import ALL, Rule
+from ksproxyd.authz.roles import POLICY
+from ksproxyd.authz.rules import ALL, Rule, rules_from
 from ksproxyd.model.identity import Identity
 from ksproxyd.model.request_info import CLUSTER, GLOBAL, NAMESPACE, WORKSPACE, WORKSPACE_LABEL
 from ksproxyd.model.status import StatusError, forbidden
 from ksproxyd.state.store import Object
-from ksproxyd.state.validation import name_of, text
+from ksproxyd.state.validation import field, name_of, text
 
 IAM_GROUP = "iam.kubesphere.io"
 
@@ -87,6 +88,17 @@ class Escalation:
         self._roles = roles
         self._templates = templates
         self.mode = mode
+
+    def granted_by(self, role: Object) -> Granted:
+        """What a role of KubeSphere's, which says its ``kind``, grants with the templates that it takes up."""
+        return granted(role, text(role, "kind"), tuple(self._templates()))
+
+    @staticmethod
+    def granted_by_template(template: Object) -> Granted:
+        """What a RoleTemplate adds to those who take it up."""
+        policy = text(template, "metadata", "annotations", POLICY)
+        policies = frozenset([policy]) if policy.strip() else frozenset()
+        return Granted(rules_from(field(template, "spec", "rules")), policies)
 
     def check_role(
         self,
