@@ -20,7 +20,7 @@ LEVELS = ("None", "Metadata", "Request", "RequestResponse")
 STARTED, COMPLETE = "ResponseStarted", "ResponseComplete"
 
 #: What an event weighs beside its texts and bodies, in bytes: the object itself and most of what it becomes.
-WEIGHT = 1024
+WEIGHT = 1536
 
 
 class Body(msgspec.Struct, gc=False):

@@ -1,0 +1,51 @@
+"""Events written out: in steps that leave the reactor its turn, and each only once for all sinks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from ksproxyd.audit.event import Event
+from ksproxyd.audit.form import Writer
+from ksproxyd.kube.pacing import Pacer
+
+#: What an event becomes that cannot be written: nothing.
+_NOTHING = b""
+
+
+class Writing:
+    """Writes events with ``write`` when they are about to be sent. One for all sinks."""
+
+    log = Logger()
+
+    def __init__(self, write: Writer, clock: IReactorTime, pacer: Callable[[], Pacer] | None = None) -> None:
+        self._write = write
+        self._pacer = pacer or (lambda: Pacer(clock))
+        #: Events that could not be written.
+        self.broken = 0
+
+    async def lines(self, batch: Sequence[Event]) -> list[bytes]:
+        """The events of ``batch``, a JSON object each; without those that cannot be written."""
+        pacer = self._pacer()
+        pacer.begin()
+        lines = []
+        for event in batch:
+            line = event.written
+            if line is None:
+                line = event.written = self._once(event)
+            if line:
+                lines.append(line)
+            if pacer.spent():
+                await pacer.turn()
+        return lines
+
+    def _once(self, event: Event) -> bytes:
+        try:
+            return self._write(event)
+        except Exception:
+            # One event that we did not think of must not keep the others from being sent.
+            self.broken += 1
+            self.log.failure("an audit event of {verb} {path} cannot be written", verb=event.verb, path=event.info.path)
+            return _NOTHING
