@@ -20,6 +20,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from ksproxyd import __version__
+from ksproxyd.apis import Apis
 from ksproxyd.authn.tokens.keys import KeyProblem
 from ksproxyd.authorization import Authorization
 from ksproxyd.chain import Chain, Outcome, Step
@@ -133,6 +134,7 @@ class Gateway:
         self.members: MemberClusters | None = None
         self.openapi: OpenAPI | None = None
         self.logins: Logins | None = None
+        self.apis: Apis | None = None
         self._writer: StatusWriter | None = None
         #: Told of every request that is let through; without any, the chain has no such step.
         self.audit_sinks: tuple[AuditSink, ...] = ()
@@ -205,6 +207,9 @@ class Gateway:
         )
         if ours.extensions.openapi:
             self._unsubscribe = self.state.store(API_SERVICES).subscribe(self.openapi.apply, replay=True)
+        self.apis = Apis(
+            self._reactor, self.settings, self.state, client, self.authorization, self.logins.user_routes()
+        )
         self._mount(kube)
         chain = Chain(
             self.steps(),
@@ -348,7 +353,14 @@ class Gateway:
         tree.mount("/ksproxyd/routes", Routes(tree))
         assert self.logins is not None
         tree.mount("/ksproxyd/explain", Explain(rights, self.logins.authenticator.identity_of))
-        self.logins.mount(tree)
+        assert self.state is not None and self.kube_client is not None
+        allowed = self.authorization
+        self.logins.mount(
+            tree,
+            iam_routes(self._reactor, self.state, self.kube_client, allowed.bindings, rights, allowed.escalation),
+        )
+        assert self.apis is not None
+        self.apis.mount(tree)
         if self.settings.ksproxyd.metrics.enabled:
             tree.mount("/metrics", Metrics(self.metrics, self._reactor))
         self._kube_api = KubeAPI(
@@ -515,6 +527,8 @@ class Gateway:
             await self._writer.stop()
         if self.logins is not None:
             await self.logins.stop()
+        if self.apis is not None:
+            self.apis.stop()
         if self._unsubscribe is not None:
             self._unsubscribe()
         if self.openapi is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -34,7 +34,7 @@ from ksproxyd.kapis.oauth.callback import provider_routes
 from ksproxyd.kapis.oauth.front import Front
 from ksproxyd.kapis.oauth.programs import Programs
 from ksproxyd.kapis.oauth.routes import PREFIX, WELL_KNOWN, oauth_routes, well_known_routes
-from ksproxyd.kapis.router import Router
+from ksproxyd.kapis.router import Route
 from ksproxyd.kube.client import KubeClient
 from ksproxyd.settings import Settings
 from ksproxyd.state.election import Leadership
@@ -46,7 +46,6 @@ from ksproxyd.tree import Tree
 from ksproxyd.upstream.pool import Dialer
 
 #: Where users are served.
-IAM = "/kapis/iam.kubesphere.io/v1beta1"
 
 
 class Logins:
@@ -197,11 +196,14 @@ class Logins:
             self._preparing = Deferred.fromCoroutine(self.keys.keep_trying(self._reactor, self.store))
             self._preparing.addErrback(self._not_prepared)
 
+    def user_routes(self) -> list[Route]:
+        """The routes of users, for the group they belong to."""
+        return self._users.routes()
+
     def mount(self, tree: Tree) -> None:
-        """Serve the endpoints."""
+        """Serve the endpoints of logins."""
         routes = oauth_routes(self.programs.routes(), self.front.routes(), self._by_providers)
         tree.mount(PREFIX, routes, subtree=True)
-        tree.mount(IAM, Router(IAM, "users", self._users.routes()), subtree=True)
         tree.mount(WELL_KNOWN, well_known_routes(self.programs.well_known()), subtree=True)
 
     def _not_prepared(self, failure: Failure) -> None:
