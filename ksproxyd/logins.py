@@ -45,8 +45,6 @@ from ksproxyd.state.validation import field, text
 from ksproxyd.tree import Tree
 from ksproxyd.upstream.pool import Dialer
 
-#: Where users are served.
-
 
 class Logins:
     """Everything behind the question who is asking. ``random()`` gives numbers from 0 up to 1, ``in_thread`` runs a

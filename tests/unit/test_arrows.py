@@ -17,7 +17,7 @@ LEVELS = {
     "gateway": 8,
     "logins": 7,
     "controllers": 7,
-    "authorization": 7,
+    "authorization": 6,
     "apis": 7,
     "standalone": 6,
     "kapis": 6,
