@@ -28,7 +28,7 @@ from ksproxyd.kube.client import KubeClient
 from ksproxyd.kube.errors import KubeError
 from ksproxyd.model.identity import Identity
 from ksproxyd.model.message import Response
-from ksproxyd.model.status import StatusError, bad_request, forbidden
+from ksproxyd.model.status import StatusError, bad_request, conflict, forbidden
 from ksproxyd.server.exchange import Exchange
 from ksproxyd.state.kinds import WORKSPACE_TEMPLATES
 from ksproxyd.state.store import Store
@@ -157,7 +157,9 @@ class Templates:
         if propagation and propagation not in _PROPAGATIONS:
             raise bad_request(f"propagationPolicy is one of {', '.join(_PROPAGATIONS)}")
         old = await self._read(workspace)
-        uid = text(options, "preconditions", "uid") or text(old, "metadata", "uid")
+        uid = text(old, "metadata", "uid")
+        if text(options, "preconditions", "uid") not in ("", uid):
+            raise conflict(f'workspace "{workspace}" is not the one with the uid of the preconditions')
         version = text(options, "preconditions", "resourceVersion")
         try:
             if propagation:
