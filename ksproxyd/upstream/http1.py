@@ -420,6 +420,9 @@ class UpstreamConnection(Stream):
         elif length is None and not (self._bodiless or status == 204 or status == 304):
             self._until_close = True
             keep = False
+        if status == 304 and any(item[0] == b"content-type" for item in items):
+            # RFC 9110, 15.4.5: not of the representation that the client has. Some servers put it on everything.
+            items = [item for item in items if item[0] != b"content-type"]
         self._reusable = keep
         self._head = head = AnswerHead(status, tuple(items), length, self._dated, keep)
         sink.head(head)

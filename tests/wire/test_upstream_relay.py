@@ -50,6 +50,15 @@ def test_chunked_answer(step: int) -> None:
         assert not answer.all("x-trailer")
 
 
+def test_not_modified_has_no_type() -> None:
+    """What a client has keeps the type that it came with."""
+    with Gate() as gate:
+        client = gate.get()
+        gate.peer.send(b'HTTP/1.1 304 Not Modified\r\nContent-Type: text/x\r\nETag: "a"\r\n\r\n')
+        answer = client.answer()
+        assert (answer.status, answer.all("content-type"), answer.all("etag")) == (304, [], [b'"a"'])
+
+
 def test_each_piece_arrives_at_once() -> None:
     """Events, watches and logs are not held back until there are more of them."""
     with Gate() as gate:
