@@ -57,6 +57,8 @@ class Event(msgspec.Struct, gc=False):
     name: str = ""
     message: str = ""
     id: str = ""
+    #: The request went to a member cluster, whose objects it is about.
+    member: bool = False
     annotations: dict[str, str] | None = None
     request: Body | None = None
     response: Body | None = None
