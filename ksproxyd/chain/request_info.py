@@ -2,7 +2,9 @@
 
 KubeSphere's host-to-member hop goes through the Kubernetes service proxy, which drops ``Authorization`` and, for
 upgrades, the query; the hop carries them in fields of its own. They are believed on a member cluster and from trusted
-proxies, and from nobody else (D44); :mod:`ksproxyd.upstream.headers` drops them in any case.
+proxies, and from nobody else (D44); :mod:`ksproxyd.upstream.headers` drops them in any case. The hop also spells
+``dryRun`` in lower case, and so do clients that have learnt it from ks-apiserver: to the Kubernetes API that would be
+a parameter which it does not know, and the write would be done.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ def request_info_step(member: bool) -> Step:
     def plain(exchange: Exchange) -> None:
         if exchange.trusted:
             take_hop_fields(exchange)
-        exchange.info = classify(exchange.method, exchange.path, exchange.query)
+        info = exchange.info = classify(exchange.method, exchange.path, exchange.query)
+        if b"dryrun" in exchange.query and info.is_kubernetes:
+            exchange.route(exchange.path, rename_dry_run(exchange.query, b"dryrun", b"dryRun"))
 
     def on_member(exchange: Exchange) -> None:
         take_hop_fields(exchange)

@@ -88,6 +88,21 @@ def test_the_query_of_the_hop_is_classified(exchange: Make) -> None:
     assert request.info.verb == "watch"
 
 
+@pytest.mark.parametrize("member", [True, False])
+@pytest.mark.parametrize("path", ["/api/v1/namespaces", "/clusters/host/apis/apps/v1/deployments"])
+def test_a_dry_run_in_lower_case_is_one(exchange: Make, path: str, member: bool) -> None:
+    """What was meant to be tried only must not be done."""
+    request = exchange("POST", path.encode() + b"?a=dryrun&dryrun=All")
+    request_info_step(member)(request)
+    assert request.target == path.encode() + b"?a=dryrun&dryRun=All"
+
+
+def test_what_others_call_dryrun_is_theirs(exchange: Make) -> None:
+    request = exchange("POST", b"/kapis/example.io/v1/things?dryrun=All")
+    request_info_step(False)(request)
+    assert request.target == b"/kapis/example.io/v1/things?dryrun=All"
+
+
 @pytest.mark.parametrize(
     ("query", "renamed"),
     [
