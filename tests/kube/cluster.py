@@ -183,6 +183,8 @@ class Cluster:
             str(self._binaries.kube_apiserver),
             f"--etcd-servers={self._etcd_url}",
             "--bind-address=127.0.0.1",
+            # What discovery says of where it is, in place of the machine's address.
+            "--external-hostname=127.0.0.1",
             f"--secure-port={self.port}",
             f"--tls-cert-file={serving.certificate}",
             f"--tls-private-key-file={serving.key}",
