@@ -80,6 +80,9 @@ from ksproxyd.upstream.relay import Proxy
 #: Largest answer to what is asked of the API server at start.
 _DOCUMENT = 8 * 1024 * 1024
 
+#: Groups that a user gets towards the Kubernetes API, by ``ksproxyd.authorization.impersonation``.
+_IMPERSONATED: dict[str, tuple[str, ...] | None] = {"off": None, "restricted": (), "trusted": ("system:masters",)}
+
 
 class StartError(Exception):
     """The gateway cannot start; the message is one line that says why and what to do."""
@@ -353,12 +356,7 @@ class Gateway:
         tree.mount("/ksproxyd/routes", Routes(tree))
         assert self.logins is not None
         tree.mount("/ksproxyd/explain", Explain(rights, self.logins.authenticator.identity_of))
-        assert self.state is not None and self.kube_client is not None
-        allowed = self.authorization
-        self.logins.mount(
-            tree,
-            iam_routes(self._reactor, self.state, self.kube_client, allowed.bindings, rights, allowed.escalation),
-        )
+        self.logins.mount(tree)
         assert self.apis is not None
         self.apis.mount(tree)
         if self.settings.ksproxyd.metrics.enabled:
@@ -370,6 +368,7 @@ class Gateway:
             self.settings.experimental.validation_directive,
             self.metrics.upstreams.cell("kube", "kubernetes"),
             UserSecrets(lambda user: rights.may_grant(user, ""), self.kube_client),
+            impersonation=_IMPERSONATED[self.settings.ksproxyd.authorization.impersonation],
         )
         tree.mount("/api", self._kube_api, subtree=True)
         tree.mount("/apis", self._kube_api, subtree=True)
