@@ -24,6 +24,7 @@ class FakeExchange:
         self.has_query = bool(mark)
         self.fields = Fields((name.replace("_", "-").encode(), value.encode()) for name, value in fields.items())
         self.trusted = False
+        self.upgrade: bytes | None = None
         self.user: Identity = ANONYMOUS
         self.info: Any = None
         self.cluster: Any = None

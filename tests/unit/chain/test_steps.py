@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ksproxyd.authz.decision import Decision, always_allow, always_deny
 from ksproxyd.chain import TAKEN
 from ksproxyd.chain.audit import audit_step
-from ksproxyd.authz.decision import Decision, always_allow, always_deny
 from ksproxyd.chain.authorize import authorize_step
 from ksproxyd.chain.dispatch import dispatch_step
 from ksproxyd.chain.request_info import rename_dry_run, request_info_step
@@ -129,6 +129,21 @@ def test_renaming_there_and_back(query: bytes) -> None:
 
 def test_allowed(exchange: Make) -> None:
     assert authorize_step(always_allow)(exchange("DELETE", b"/api/v1/nodes").classified()) is None
+
+
+def test_a_shell_is_no_reading(exchange: Make) -> None:
+    """Neither is a tunnel through a proxy subresource; without one it is."""
+
+    def reader(user: Identity, info: Any) -> Decision:
+        return Decision(info.verb == "get")
+
+    pod = b"/api/v1/namespaces/n1/pods/p"
+    request = exchange("GET", pod + b"/exec?command=sh").classified()
+    assert 'cannot create resource "pods/exec"' in error_of(authorize_step(reader), request).message
+    request = exchange("GET", pod + b"/proxy/").classified()
+    assert authorize_step(reader)(request) is None
+    request.upgrade = b"websocket"
+    assert 'cannot create resource "pods/proxy"' in error_of(authorize_step(reader), request).message
 
 
 @pytest.mark.parametrize(
