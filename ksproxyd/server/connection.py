@@ -42,6 +42,8 @@ class ServerConnection(RequestStream):
     draining = False
     #: Accepted beyond the limit; its requests are refused.
     excess = False
+    #: For whoever passes requests on: the line that says whose they are.
+    forwarded: bytes | None = None
     #: The client's certificate (DER), if the listener asks for one and it has shown one that is good.
     certificate: bytes | None = None
 

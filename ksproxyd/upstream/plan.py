@@ -158,19 +158,25 @@ def _stays_here(key: bytes, trusted: bool, hops: frozenset[bytes] | None) -> boo
 def request_head(exchange: Exchange, plan: Plan, method: bytes, target: bytes, switching: bool = False) -> bytes:
     """The head of the request that goes upstream. ``switching`` asks for the client's upgrade."""
     head = exchange.head
-    items = exchange.fields.items
-    if items is head.items and plan.up is None and not exchange.trusted:
-        # What goes along depends on the fields and the plan alone.
-        known, lines = head.passed
-        if known is not plan:
-            lines, _ = _passed(exchange, plan)
-            head.passed = (plan, lines)
-        out = [method, b" ", target, plan.opening, lines, forwarded_for(exchange.peer)]
+    user = exchange.user
+    if exchange.fields.items is head.items and plan.up is None and not exchange.trusted:
+        # What goes along depends on the fields, the plan and the user alone; and whose the connection is.
+        known, known_user, lines = head.passed
+        if known is not plan or known_user is not user:
+            lines = plan.opening + _passed(exchange, plan)[0]
+            if plan.identity:
+                lines += identity_lines(user)
+            head.passed = (plan, user, lines)
+        connection = exchange.connection
+        forwarded = connection.forwarded
+        if forwarded is None:
+            forwarded = connection.forwarded = forwarded_for(exchange.peer)
+        out = [method, b" ", target, lines, forwarded]
     else:
         lines, hops = _passed(exchange, plan)
         out = [method, b" ", target, plan.opening, lines, forwarded_for(exchange.peer, hops)]
-    if plan.identity:
-        out.append(identity_lines(exchange.user))
+        if plan.identity:
+            out.append(identity_lines(user))
     if plan.credentials is not None:
         out.append(plan.credentials())
     if plan.more is not None:

@@ -62,7 +62,7 @@ class Proxy:
         carrier: Relay | Tunnel | None = None
         try:
             kind = Relay if exchange.upgrade is None else Tunnel
-            carrier = kind(self, exchange, plan, target, method or exchange.method.encode("ascii"))
+            carrier = kind(self, exchange, plan, target, method or exchange.method.encode())
             carrier.start()
         except Exception:
             # Whoever called answers; what was admitted and begun must not outlive that.

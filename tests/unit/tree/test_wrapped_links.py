@@ -42,6 +42,7 @@ class FakeExchange:
         self.head = RequestHead("GET", target, 1, tuple(Fields([(b"Host", b"gw.example"), *pairs])))
         self.fields = Fields.of(self.head.items)
         self.trusted = trusted
+        self.connection = SimpleNamespace(forwarded=None)
 
 
 def wrapped(prefix: bytes = b"/proxy/ex", *rules: str) -> tuple[Plan, WrappedTransport]:
