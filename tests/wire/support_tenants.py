@@ -53,18 +53,6 @@ class TenantWorld(RightsWorld):
                 binding("GlobalRoleBinding", "bob", ("GlobalRole", "manager"), "bob"),
             ],
         )
-        inner = self.gateway.gateway
-        if getattr(inner, "tenant", None) is None:
-            self._mount(inner)
-
-    def _mount(self, inner: Any) -> None:
-        from ksproxyd.kapis.tenant import Tenant
-
-        settings = inner.settings.ksproxyd.tenancy
-        auth = inner.authorization
-        tenant = Tenant(self.gateway.reactor, inner.state, inner.kube_client, auth.rights, auth.bindings, settings)
-        for router in tenant.routers():
-            inner.tree.mount(router.prefix, router, subtree=True)
 
     def tell(
         self, name: str, path: str, method: str = "GET", body: Any = None, kind: str = "application/json"
