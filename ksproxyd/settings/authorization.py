@@ -18,3 +18,9 @@ class RightsSettings(Section):
         "Whether somebody may write roles and bindings only as far as they hold the rights themselves, or have the "
         "verbs `escalate` and `bind` on the role. `warn`: what would be refused is logged; `off`: nobody is asked.",
     )
+    impersonation: Annotated[Literal["off", "restricted", "trusted"], BeforeValidator(read_text)] = setting(
+        "off",
+        "Whether requests to the Kubernetes API name their user, so that its audit log does. `restricted`: what its "
+        "own RBAC does not grant the user is refused there; `trusted`: with group `system:masters`, so that what is "
+        "allowed here is allowed there. The gateway's account needs the verb `impersonate` on users and groups.",
+    )

@@ -1,7 +1,7 @@
 """``/api`` and ``/apis``: the Kubernetes API behind the gateway (spec 01, 3.9).
 
-Requests go on as they came, with the gateway's credentials in place of the client's. The user is not impersonated: the
-gateway's own authorization has decided already. Users go through :mod:`ksproxyd.tree.user_secrets`.
+Requests go on as they came, with the gateway's credentials in place of the client's. Whether the user is impersonated
+is a setting: the gateway's own authorization has decided already. Users go through :mod:`ksproxyd.tree.user_secrets`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from ksproxyd.chain import Outcome
 from ksproxyd.model.query import parameters
 from ksproxyd.server.exchange import Exchange
 from ksproxyd.tree.user_secrets import DROP, PLURAL, UserSecrets, concerns
+from ksproxyd.tree.write_checks import GUARDED, guarded
+from ksproxyd.tree.write_guard import READS, WriteGuard
+from ksproxyd.upstream.headers import impersonation_lines
 from ksproxyd.upstream.plan import Answer, Cell, Plan
 from ksproxyd.upstream.pools import Pools
 from ksproxyd.upstream.relay import Proxy
@@ -49,7 +52,8 @@ def _chosen(query: bytes) -> bool:
 class KubeAPI:
     """The node. ``validation`` is ``experimental.validationDirective``: empty, or what ``fieldValidation`` becomes.
 
-    Without ``users`` nobody writes User objects here.
+    Without ``users`` nobody writes User objects here. ``impersonation`` is None, or the groups that users are put in
+    when requests are sent in their names.
     """
 
     def __init__(
@@ -60,14 +64,18 @@ class KubeAPI:
         validation: str,
         cell: Cell,
         users: UserSecrets | None = None,
+        impersonation: tuple[str, ...] | None = None,
     ) -> None:
         self._proxy = proxy
+        self._groups = impersonation
         self._pools = pools
         self._access = access
         self._prefix = access.path_prefix
         self._validation = validation.encode("ascii")
         self._cell = cell
         self.users = users or UserSecrets()
+        #: Looks at what is written that gives rights to somebody, if there is such a one.
+        self.guard: WriteGuard | None = None
         self._lines: tuple[object, bytes] = (None, b"")
         self._plan, self._users_plan = self._make_plans(access.target)
         self._unsubscribe = access.subscribe(self._retarget)
@@ -80,6 +88,7 @@ class KubeAPI:
             pool,
             drop=_OURS,
             credentials=self._credentials,
+            more=None if self._groups is None else self._in_the_name_of,
             on_answer=self._watch_refusals,
             on_statuses=_REFUSED,
             cell=self._cell,
@@ -89,7 +98,7 @@ class KubeAPI:
             pool,
             drop=_OURS | DROP,
             credentials=self._credentials,
-            more=self.users.request_lines,
+            more=self.users.request_lines if self._groups is None else self._users_lines,
             on_answer=self._answered_users,
             cell=self._cell,
         )
@@ -113,6 +122,12 @@ class KubeAPI:
             self._lines = (headers, lines)
         return lines
 
+    def _in_the_name_of(self, exchange: Exchange, target: bytes) -> bytes:
+        return impersonation_lines(exchange.user, self._groups or ())
+
+    def _users_lines(self, exchange: Exchange, target: bytes) -> bytes:
+        return self._in_the_name_of(exchange, target) + self.users.request_lines(exchange, target)
+
     def _watch_refusals(self, exchange: Exchange, answer: Answer) -> None:
         if answer.status == 401:
             self._access.refused()
@@ -131,6 +146,8 @@ class KubeAPI:
             target = self._prefix + target
         if info.resource == PLURAL and concerns(info):
             return self.users.admit(exchange, lambda: self._proxy.forward(exchange, self._users_plan, target))
+        if info.resource in GUARDED and exchange.method not in READS and self.guard is not None and guarded(info):
+            return self.guard.admit(exchange, lambda: self._proxy.forward(exchange, self._plan, target))
         return self._proxy.forward(exchange, self._plan, target)
 
     def describe(self) -> str:

@@ -117,6 +117,13 @@ def _made_lines(user: Identity) -> bytes:
     return b"".join(parts)
 
 
+def impersonation_lines(user: Identity, groups: tuple[str, ...]) -> bytes:
+    """``Impersonate-*`` lines by which the Kubernetes API takes a request for ``user``'s, who is in ``groups``, too."""
+    parts = [_line(b"Impersonate-User", user.name)]
+    parts += [_line(b"Impersonate-Group", group) for group in (*user.groups, *groups)]
+    return b"".join(parts)
+
+
 def _line(name: bytes, value: str) -> bytes:
     # A name with a line break would be a field of its bearer's choice. Kubernetes names have none; what has must not
     # become another's name either, so nothing is just left out.
