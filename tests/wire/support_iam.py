@@ -1,6 +1,7 @@
 """A gateway with roles and bindings, as spec 03, 2.12 has them, and people who ask it things.
 
-Whether a request is let through is not the subject here: everybody is. What handlers ask of roles is.
+Whether a request to what is tested with this is let through is not the subject: everybody's is. What handlers ask of
+roles is.
 """
 
 from __future__ import annotations
@@ -10,16 +11,6 @@ from typing import Any
 import msgspec
 from support_oauth import World, bearer, user
 
-from ksproxyd.authz.bindings import Bindings
-from ksproxyd.authz.escalation import Escalation
-from ksproxyd.authz.rbac import RBAC
-from ksproxyd.authz.rights import Rights
-from ksproxyd.authz.roles import Roles
-from ksproxyd.kapis.iam.access_review import AccessReviews
-from ksproxyd.kapis.iam.members import Members
-from ksproxyd.kapis.iam.role_templates import RoleTemplates
-from ksproxyd.kapis.router import Router
-from ksproxyd.state.kinds import BINDING_KINDS, NAMESPACES, ROLE_KINDS, ROLE_TEMPLATES
 from ksproxyd.testing import Answer
 
 IAM = "/kapis/iam.kubesphere.io/v1beta1"
@@ -70,6 +61,21 @@ OBJECTS = [
     namespace("n2", "ws2"),
     role("GlobalRole", "platform-admin", ALL, EVERY_URL, templates=["global-everything"]),
     role("GlobalRole", "users", {"verbs": ["get", "list"], "apiGroups": [GROUP], "resources": ["users"]}),
+    role(
+        "GlobalRole",
+        "callers",
+        {
+            "verbs": ["get", "list", "create", "update", "delete"],
+            "apiGroups": [GROUP],
+            "resources": [
+                "clustermembers",
+                "workspacemembers",
+                "namespacemembers",
+                "subjectaccessreviews",
+                "users/roletemplates",
+            ],
+        },
+    ),
     role("ClusterRole", "cluster-admin", ALL, EVERY_URL, templates=["cluster-all"]),
     role("ClusterRole", "cluster-viewer", VIEW, {"verbs": ["GET"], "nonResourceURLs": ["*"]}),
     *(
@@ -96,6 +102,7 @@ OBJECTS = [
         namespace="n1",
     ),
     binding("GlobalRoleBinding", "admin", "User admin", "GlobalRole platform-admin"),
+    binding("GlobalRoleBinding", "callers", "Group system:authenticated", "GlobalRole callers"),
     binding("GlobalRoleBinding", "uma", "User uma", "GlobalRole users"),
     binding("ClusterRoleBinding", "cv", "User cv", "ClusterRole cluster-viewer"),
     binding("WorkspaceRoleBinding", "wa", "User wa", "WorkspaceRole ws1-admin", workspace="ws1"),
@@ -109,31 +116,9 @@ class Cluster(World):
     """:class:`World` with :data:`OBJECTS`."""
 
     def __init__(self) -> None:
-        super().__init__(more="  iam: {manageUsers: false}")
+        super().__init__(more="  iam: {manageUsers: false}", mode="RBAC")
         self.gateway.apply(*OBJECTS)
-        self._mount()
         self._tokens: dict[str, str] = {}
-
-    def _mount(self) -> None:
-        """Serve what is tested here, if the gateway does not do it itself."""
-        inner: Any = self.gateway.gateway
-        (router,) = [node for path, node in inner.tree.walk() if path == f"{IAM}/…"]
-        if any(route.pattern == "/clustermembers" for route in router.routes):
-            return
-        state, client = inner.state, inner.kube_client
-        bindings = Bindings({kind: state.store(kind) for kind in BINDING_KINDS})
-        roles = Roles({kind.name: state.store(kind) for kind in ROLE_KINDS})
-        rights = Rights(RBAC(roles, bindings, state.store(NAMESPACES)))
-        escalation = Escalation(rights, roles.find, templates=state.store(ROLE_TEMPLATES).values)
-        clock = self.gateway.reactor
-        routes = [
-            *router.routes,
-            *Members(clock, state, client, bindings, escalation).routes(),
-            *RoleTemplates(clock, state, bindings, rights).routes(),
-            *AccessReviews(clock, rights).routes(),
-        ]
-        inner.tree.unmount(IAM, subtree=True)
-        inner.tree.mount(IAM, Router(IAM, "iam", routes), subtree=True)
 
     def call(
         self, who: str, method: str, path: str, body: Any = None, kind: bytes | None = b"application/json"

@@ -20,7 +20,7 @@ HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
 CB1, CB2 = "https://rp1.test/cb", "https://rp2.test/cb"
 
 SETTINGS = """
-authorization: {mode: AlwaysAllow}
+authorization: {mode: %(mode)s}
 authentication:
   authenticateRateLimiterMaxTries: 3
   authenticateRateLimiterDuration: 10m
@@ -93,8 +93,11 @@ CLIENTS = (
 class World:
     """The gateway and what it stands on."""
 
-    def __init__(self, *, issuer: str = ISSUER, multiple: bool = True, more: str = "") -> None:
-        text = SETTINGS % {"issuer": issuer or '""', "multiple": str(multiple).lower(), "more": more}
+    def __init__(
+        self, *, issuer: str = ISSUER, multiple: bool = True, more: str = "", mode: str = "AlwaysAllow"
+    ) -> None:
+        named = {"issuer": issuer or '""', "multiple": str(multiple).lower(), "more": more, "mode": mode}
+        text = SETTINGS % named
         self.gateway = MemoryGateway(text, embedded=True)
         self.gateway.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kubesphere-system"}})
         self.gateway.apply(*USERS, *CLIENTS)
