@@ -91,8 +91,8 @@ class RequestHead:
         #: The protocol asked for, if the request may switch.
         self.upgrade: bytes | None = None
         self.wants_continue = False
-        #: For whoever passes the request on: for what and for whom the fields were last made ready, and what came of it.
-        self.passed: tuple[object, object, bytes] = (None, None, b"")
+        #: For whoever passes the request on: for what and whom the fields were last made ready, and what came of it.
+        self.passed: tuple[object, object, bytes, bytes] = (None, None, b"", b"")
         #: For what the target was last made ready, and what came of it.
         self.rerouted: tuple[object, bytes] = (None, b"")
 

@@ -13,9 +13,9 @@ class AnswerHead:
     """The head of a final answer: end-to-end fields only.
 
     ``length`` None: known at the end. ``dated``: there is a ``Date`` among the fields. ``reusable``: the connection may
-    serve another request afterwards. ``lines`` are the fields, ready to send; ``whole`` is the head as most clients get it
-    (see :meth:`ksproxyd.server.exchange.Exchange.start_lines`), empty where it is not so simple. Heads with the same
-    bytes may be one object, so it is not to be changed.
+    serve another request afterwards. ``lines`` are the fields, ready to send; ``whole`` is the head as most clients
+    get it (see :meth:`ksproxyd.server.exchange.Exchange.start_lines`), empty where it is not so simple. Heads with the
+    same bytes may be one object, so it is not to be changed.
     """
 
     __slots__ = ("dated", "items", "length", "lines", "reusable", "status", "whole")

@@ -161,17 +161,16 @@ def request_head(exchange: Exchange, plan: Plan, method: bytes, target: bytes, s
     user = exchange.user
     if exchange.fields.items is head.items and plan.up is None and not exchange.trusted:
         # What goes along depends on the fields, the plan and the user alone; and whose the connection is.
-        known, known_user, lines = head.passed
+        known, known_user, lines, identity = head.passed
         if known is not plan or known_user is not user:
             lines = plan.opening + _passed(exchange, plan)[0]
-            if plan.identity:
-                lines += identity_lines(user)
-            head.passed = (plan, user, lines)
+            identity = identity_lines(user) if plan.identity else b""
+            head.passed = (plan, user, lines, identity)
         connection = exchange.connection
         forwarded = connection.forwarded
         if forwarded is None:
             forwarded = connection.forwarded = forwarded_for(exchange.peer)
-        out = [method, b" ", target, lines, forwarded]
+        out = [method, b" ", target, lines, forwarded, identity]
     else:
         lines, hops = _passed(exchange, plan)
         out = [method, b" ", target, plan.opening, lines, forwarded_for(exchange.peer, hops)]
