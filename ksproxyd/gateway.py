@@ -32,6 +32,9 @@ from ksproxyd.chain.dispatch import dispatch_step
 from ksproxyd.chain.recheck import Recheck
 from ksproxyd.chain.request_info import request_info_step
 from ksproxyd.chain.synced import synced_step
+from ksproxyd.kapis.images import PREFIX as IMAGES
+from ksproxyd.kapis.images import Images
+from ksproxyd.kapis.router import Router
 from ksproxyd.kube.access import ClusterAccess, load_access
 from ksproxyd.kube.client import KubeClient
 from ksproxyd.kube.errors import KubeError
@@ -357,6 +360,8 @@ class Gateway:
         assert self.logins is not None
         tree.mount("/ksproxyd/explain", Explain(rights, self.logins.authenticator.identity_of))
         self.logins.mount(tree)
+        images = Images(self._reactor, self.logins.store)
+        tree.mount(IMAGES, Router(IMAGES, "uploaded images", images.routes()), subtree=True)
         assert self.apis is not None
         self.apis.mount(tree)
         if self.settings.ksproxyd.metrics.enabled:
