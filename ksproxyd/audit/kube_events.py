@@ -238,4 +238,3 @@ def _object(event: Event, namespace: str) -> dict[str, Any]:
 def _second(seconds: float) -> str:
     """RFC 3339 to the second, as Events have it."""
     return moment(float(int(seconds)))[:19] + "Z"
-

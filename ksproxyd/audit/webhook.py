@@ -8,7 +8,7 @@ arrive twice (its answer may have been lost), and batches may overtake one anoth
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -93,7 +93,8 @@ class _Batch:
 
 
 class Webhook:
-    """The sink. ``senders`` is the most batches on their way at once; ``random`` gives numbers from 0 up to 1."""
+    """The sink. ``senders`` is the most batches on their way at once; ``random`` gives numbers from 0 up to 1;
+    ``headers`` go along with every batch."""
 
     log = Logger()
     name = "webhook"
@@ -110,6 +111,7 @@ class Webhook:
         senders: int,
         delivery: Delivery,
         random: Callable[[], float],
+        headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
         self.queue = Queue(self.name, clock, bounds, self._pump)
         #: Attempts that came to nothing.
@@ -122,6 +124,7 @@ class Webhook:
         self._frame = frame
         self._senders = senders
         self._random = random
+        self._headers = [(b"Content-Type", frame.content_type), _AGENT, *headers]
         self._under_way: set[Deferred[None]] = set()
         #: Batches that were not taken, the longest waiting first.
         self._again: deque[_Batch] = deque()
@@ -238,10 +241,9 @@ class Webhook:
             return 200, ""
         frame = self._frame
         body = frame.before + frame.between.join(batch.lines) + frame.after
-        headers = [(b"Content-Type", frame.content_type), _AGENT]
         try:
             answer = await self._client.request(
-                self._target, b"POST", self._path, headers, body, timeout=self._delivery.timeout, limit=_ANSWER
+                self._target, b"POST", self._path, self._headers, body, timeout=self._delivery.timeout, limit=_ANSWER
             )
         except UpstreamError as error:
             if error.kind == "cancelled":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import uuid
 from collections.abc import Callable, Sequence
 
 from twisted.internet.interfaces import IReactorTime
@@ -13,6 +15,11 @@ from ksproxyd.kube.pacing import Pacer
 
 #: What an event becomes that cannot be written: nothing.
 _NOTHING = b""
+
+
+def new_id() -> str:
+    """A random UUID (RFC 9562, version 4)."""
+    return str(uuid.UUID(bytes=os.urandom(16), version=4))
 
 
 class Writing:
@@ -43,6 +50,8 @@ class Writing:
 
     def _once(self, event: Event) -> bytes:
         try:
+            if not event.id:
+                event.id = new_id()
             return self._write(event)
         except Exception:
             # One event that we did not think of must not keep the others from being sent.

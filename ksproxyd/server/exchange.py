@@ -96,6 +96,8 @@ class Exchange:
     notes: dict[str, Any] | None = None
     hijacked: bool = False
     buffered: list[bytes] | None = None
+    #: What the client was told when the gateway refused the request itself.
+    refused: str = ""
     _paused: bool = False
     _id: str = ""
 
@@ -171,6 +173,7 @@ class Exchange:
 
     def refuse(self, error: StatusError) -> None:
         """Answer with ``error``, in the form the client asked for."""
+        self.refused = error.message
         get = self.fields.get
         self.respond(render(error, get(b"accept"), get(b"user-agent"), self.query))
 
