@@ -73,7 +73,11 @@ def test_a_label_filter_does_not_replace_the_workspace(world: TenantWorld) -> No
     assert world.names("wv", f"/workspaces/ws1/namespaces?label=x=y&{ORDER}") == ["m1", "n1"]
     assert world.names("wv", f"/workspaces/ws1/namespaces?label=kubesphere.io/workspace=ws2&{ORDER}") == ["m1", "n1"]
     assert world.names("wv", "/workspaces/ws1/namespaces?labelSelector=kubesphere.io/workspace=ws2") == []
-    assert world.names("admin", "/namespaces?label=kubesphere.io/workspace=ws2") == ["n2"]
+    for word in ("label", "labelSelector"):
+        assert world.names("admin", f"/namespaces?{word}=kubesphere.io/workspace=ws2") == ["n2"]
+        assert world.names("pa", f"/namespaces?{word}=kubesphere.io/workspace=ws2") == []
+        assert world.names("pa", f"/namespaces?{word}=kubesphere.io/workspace=ws1") == ["n1"]
+        assert world.names("admin", f"/namespaces?{word}=kubesphere.io/workspace=") == []
 
 
 def test_two_bindings_show_a_workspace_once(world: TenantWorld) -> None:

@@ -46,11 +46,9 @@ class Lists:
         return Response(200, _JSON, envelope(items, total))
 
 
-def how_many(seen: Seen) -> int:
-    """The number of objects."""
-    return len(seen.store) if isinstance(seen, Ordered) else len(seen)
-
-
 def each_of(seen: Seen) -> Collection[Object]:
     """The objects, in no particular order."""
-    return seen.store.values() if isinstance(seen, Ordered) else seen
+    if not isinstance(seen, Ordered):
+        return seen
+    get = seen.store.get
+    return [each for _, name, namespace in seen.keys(by_name=True) if (each := get((namespace, name))) is not None]

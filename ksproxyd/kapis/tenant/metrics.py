@@ -6,7 +6,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from ksproxyd.kapis.router import Route
 from ksproxyd.kapis.tenant.clusters import is_managed
-from ksproxyd.kapis.tenant.lists import Lists, each_of, how_many
+from ksproxyd.kapis.tenant.lists import Lists, each_of
 from ksproxyd.kapis.tenant.objects import passed_on
 from ksproxyd.kapis.tenant.permissions import Bindings, Permissions
 from ksproxyd.kapis.tenant.visibility import Visibility, workspace_of
@@ -67,7 +67,7 @@ class Metrics:
         if self._visibility.sees_workspace(exchange.user, workspace):
             found["workspace_workspacerolebinding_count"] = len(self._bindings.in_workspace(workspace))
             found["workspace_workspacerole_count"] = len(self._roles.get(workspace))
-        found["workspace_namespace_count"] = how_many(self._visibility.namespaces(exchange.user, workspace))
+        found["workspace_namespace_count"] = len(self._visibility.namespaces(exchange.user, workspace))
         return self._answer(found)
 
     async def of_platform(self, exchange: Exchange) -> Response:
@@ -84,7 +84,7 @@ class Metrics:
 
     def _seen(self, user: Identity) -> list[tuple[str, int]]:
         return [
-            ("platform_workspace_count", how_many(self._visibility.workspaces(user, WORKSPACE_TEMPLATES))),
+            ("platform_workspace_count", len(self._visibility.workspaces(user, WORKSPACE_TEMPLATES))),
             ("platform_cluster_count", sum(map(is_managed, each_of(self._visibility.clusters(user))))),
         ]
 

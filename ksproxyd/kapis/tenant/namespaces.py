@@ -115,7 +115,8 @@ class Namespaces:
 
     def _listed(self, user: Identity, workspace: str, query: Query) -> Awaitable[Response]:
         self._lists.need(NAMESPACES, ROLE_BINDINGS)
-        return self._lists.answer(self._visibility.namespaces(user, workspace), query, more=PHASE)
+        seen = self._visibility.namespaces(user, workspace, labelled=query.labels.exact(WORKSPACE_LABEL))
+        return self._lists.answer(seen, query, more=PHASE)
 
     def get(self, exchange: Exchange, workspace: str, namespace: str) -> Response:
         """One namespace."""

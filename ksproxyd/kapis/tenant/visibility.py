@@ -11,6 +11,7 @@ from typing import Any
 
 from ksproxyd.kapis.listing_filters import strings
 from ksproxyd.kapis.ordered import Ordered
+from ksproxyd.kapis.tenant.own import Own
 from ksproxyd.kapis.tenant.permissions import Bindings, Permissions
 from ksproxyd.model.identity import Identity
 from ksproxyd.model.request_info import WORKSPACE_LABEL
@@ -18,7 +19,9 @@ from ksproxyd.state.kinds import (
     CLUSTER_ROLE_BINDINGS,
     CLUSTERS,
     NAMESPACES,
+    ROLE_BINDINGS,
     USERS,
+    WORKSPACE_ROLE_BINDINGS,
     WORKSPACE_TEMPLATES,
     WORKSPACES,
     Kind,
@@ -47,10 +50,19 @@ class Visibility:
         self._orders = {
             kind: Ordered(state.store(kind)) for kind in (WORKSPACES, WORKSPACE_TEMPLATES, NAMESPACES, CLUSTERS)
         }
+        self._own = {
+            **{
+                kind: Own(self._orders[kind], state.store(WORKSPACE_ROLE_BINDINGS), bindings.workspaces)
+                for kind in (WORKSPACES, WORKSPACE_TEMPLATES)
+            },
+            NAMESPACES: Own(self._orders[NAMESPACES], state.store(ROLE_BINDINGS), bindings.namespaces),
+        }
         self._in_workspace = state.store(NAMESPACES).index(lambda each: [workspace_of(each)])
 
     def stop(self) -> None:
         """Hear of no more changes."""
+        for own in self._own.values():
+            own.stop()
         for order in self._orders.values():
             order.stop()
 
@@ -64,14 +76,18 @@ class Visibility:
         """Workspaces, or (``kind``) their templates."""
         if self._permissions.sees_all_workspaces(user):
             return self._orders[kind]
-        return self._named(kind, self._bindings.workspaces(user))
+        return self._own[kind].of(user)
 
-    def namespaces(self, user: Identity, workspace: str = "") -> Seen:
-        """Namespaces, those of one workspace only if that is given."""
-        if self._permissions.sees_all_namespaces(user, workspace):
-            return self._in_workspace.get(workspace) if workspace else self._orders[NAMESPACES]
-        found = self._named(NAMESPACES, self._bindings.namespaces(user))
-        return [each for each in found if workspace_of(each) == workspace] if workspace else found
+    def namespaces(self, user: Identity, workspace: str = "", *, labelled: str | None = None) -> Seen:
+        """Namespaces, those of one workspace only if that is given.
+
+        ``labelled`` is the workspace that a selector demands: it saves looking at others, and gives no more rights.
+        """
+        everything = self._permissions.sees_all_namespaces(user, workspace)
+        if not workspace and labelled is None:
+            return self._orders[NAMESPACES] if everything else self._own[NAMESPACES].of(user)
+        found = self._in_workspace.get(workspace or labelled)
+        return found if everything else [each for each in found if self._is_bound_in(user, name_of(each))]
 
     def clusters(self, user: Identity, more: Iterable[str] = ()) -> Seen:
         """Clusters; ``more`` names some that are seen beside those which are granted."""
@@ -104,15 +120,18 @@ class Visibility:
 
     def sees_workspace(self, user: Identity, workspace: str) -> bool:
         """Whether ``workspace`` is in the list of workspaces of ``user``, or of one of its projects."""
-        if workspace in self._bindings.workspaces(user):
+        if self._bindings.of(WORKSPACE_ROLE_BINDINGS, user, workspace=workspace):
             return True
         return self._permissions.reads_workspace(user, workspace) or bool(self.namespaces(user, workspace))
 
     def sees_namespace(self, user: Identity, namespace: Object) -> bool:
         """Whether ``namespace`` is in the list of namespaces of ``user``."""
-        if name_of(namespace) in self._bindings.namespaces(user):
-            return True
-        return self._permissions.sees_all_namespaces(user, workspace_of(namespace))
+        return self._is_bound_in(user, name_of(namespace)) or self._permissions.sees_all_namespaces(
+            user, workspace_of(namespace)
+        )
+
+    def _is_bound_in(self, user: Identity, namespace: str) -> bool:
+        return bool(self._bindings.of(ROLE_BINDINGS, user, namespace=namespace))
 
 
 def workspace_of(value: Object) -> str:

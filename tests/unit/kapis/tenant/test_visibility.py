@@ -8,7 +8,7 @@ import pytest
 from support_tenant import HOST, FakeRights, FakeState, binding, thing
 
 from ksproxyd.authz.bindings import Bindings
-from ksproxyd.kapis.ordered import Ordered
+from ksproxyd.kapis.tenant.lists import each_of
 from ksproxyd.kapis.tenant.permissions import Permissions
 from ksproxyd.kapis.tenant.visibility import GRANTED_CLUSTERS, Seen, Visibility
 from ksproxyd.model.identity import Identity
@@ -50,7 +50,7 @@ class Tenants:
 
 
 def names(seen: Seen) -> list[str]:
-    return sorted(name_of(each) for each in (seen.store.values() if isinstance(seen, Ordered) else seen))
+    return sorted(map(name_of, each_of(seen)))
 
 
 def test_an_administrator_sees_everything() -> None:
@@ -81,8 +81,9 @@ def test_bindings_of_groups_count_and_nothing_is_seen_twice() -> None:
     tenants.bind("ws1", "@devs", "joe", name="b")
     tenants.bind_in("n1", "@devs", name="a")
     tenants.bind_in("n1", "joe", name="b")
-    assert [name_of(each) for each in tenants.visibility.workspaces(JOE)] == ["ws1"]
-    assert [name_of(each) for each in tenants.visibility.namespaces(JOE)] == ["n1"]
+    assert names(tenants.visibility.workspaces(JOE)) == ["ws1"]
+    assert names(tenants.visibility.namespaces(JOE)) == ["n1"]
+    assert len(tenants.visibility.workspaces(JOE)) == len(tenants.visibility.namespaces(JOE)) == 1
 
 
 def test_bindings_in_what_is_gone_show_nothing() -> None:
@@ -108,7 +109,7 @@ def test_clusters_are_those_noted_at_the_user_and_this_one_where_something_binds
     tenants = Tenants()
     see = tenants.visibility
     tenants.state.put(USERS, thing("eve", metadata={"annotations": {GRANTED_CLUSTERS: "far, gone,far"}}))
-    assert [name_of(each) for each in see.clusters(EVE)] == ["far"]
+    assert names(see.clusters(EVE)) == ["far"]
     assert names(see.clusters(JOE)) == []
     tenants.state.put(CLUSTER_ROLE_BINDINGS, binding("b", "cluster-viewer", "@devs"))
     assert names(see.clusters(JOE)) == ["host"]
@@ -147,3 +148,15 @@ def test_namespaces_follow_their_label() -> None:
     tenants.state.put(NAMESPACES, thing("n1", {WORKSPACE: "ws2"}))
     assert names(tenants.visibility.namespaces(ADMIN, "ws1")) == ["m1"]
     assert names(tenants.visibility.namespaces(ADMIN, "ws2")) == ["n1", "n2"]
+
+
+def test_a_label_narrows_and_gives_no_rights() -> None:
+    tenants = Tenants(("eve", "list", "", "namespaces", "ws1"))
+    tenants.bind_in("n1", "joe")
+    see = tenants.visibility
+    assert names(see.namespaces(ADMIN, labelled="ws1")) == ["m1", "n1"]
+    assert names(see.namespaces(ADMIN, labelled="")) == ["n0"]
+    assert names(see.namespaces(ADMIN, "ws1", labelled="ws2")) == ["m1", "n1"], "the selector comes on top"
+    assert names(see.namespaces(JOE, labelled="ws1")) == ["n1"]
+    assert names(see.namespaces(JOE, labelled="ws2")) == []
+    assert names(see.namespaces(EVE, labelled="ws1")) == []
