@@ -9,6 +9,7 @@ from ksproxyd.model.message import Item
 from ksproxyd.model.status import StatusError
 from ksproxyd.upstream.headers import (
     FORWARDED,
+    HOP,
     IDENTITY,
     KEEP,
     fate,
@@ -231,4 +232,11 @@ def _passed(exchange: Exchange, plan: Plan) -> tuple[bytes, bytes]:
                     out += (name, b": ", value, b"\r\n")
         elif what == IDENTITY and plan.up is not None and not plan.identity:
             out += (name, b": ", value, b"\r\n")
+        elif what == HOP and key == b"te" and _takes_trailers(value):
+            # Some backends (gRPC's) want to know; other codings are between them and us.
+            out.append(b"TE: trailers\r\n")
     return b"".join(out), named
+
+
+def _takes_trailers(value: bytes) -> bool:
+    return any(coding.strip().lower() == b"trailers" for coding in value.split(b","))

@@ -60,9 +60,24 @@ def test_nothing_is_invented(upgrade: bool) -> None:
 
 @both
 def test_hop_by_hop_fields_end_here(upgrade: bool) -> None:
-    fields = ["TE: trailers", "Trailer: X", "Keep-Alive: 5", "Proxy-Connection: x", "Proxy-Authorization: Basic x"]
+    fields = ["TE: gzip", "Trailer: X", "Keep-Alive: 5", "Proxy-Connection: x", "Proxy-Authorization: Basic x"]
     with Gate() as gate:
         assert sent(gate, *fields, "X-Kept: 1", upgrade=upgrade) == [("x-kept", "1"), PEER]
+
+
+@both
+@pytest.mark.parametrize("value", ["trailers", "gzip, Trailers", "trailers , deflate;q=0.5"])
+def test_that_trailers_are_taken_is_passed_on(upgrade: bool, value: str) -> None:
+    with Gate() as gate:
+        fields = () if upgrade else ("Connection: TE",)
+        assert sent(gate, f"TE: {value}", *fields, upgrade=upgrade) == [("te", "trailers"), PEER]
+
+
+@pytest.mark.parametrize("field", ["TE: trailers;q=0", "TE: trailersx", "TE:", "T_E: trailers"])
+def test_what_is_not_that(field: str) -> None:
+    with Gate() as gate:
+        found = sent(gate, field)
+        assert ("te", "trailers") not in found
 
 
 def test_fields_named_by_connection_end_here() -> None:
