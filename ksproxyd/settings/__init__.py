@@ -36,13 +36,13 @@ from ksproxyd.settings.kubesphere import (
     KubernetesSettings,
     MulticlusterSettings,
     S3Settings,
-    TerminalSettings,
 )
 from ksproxyd.settings.loader import SEARCH_PATH, Loaded, defaults, find_file, load_file, load_text
 from ksproxyd.settings.model import Settings
 from ksproxyd.settings.overrides import Override
 from ksproxyd.settings.problems import Problem, SettingsError
 from ksproxyd.settings.rendering import render
+from ksproxyd.settings.terminal import KubectlSettings, NodeShellSettings, RecordingSettings, TerminalSettings
 
 __all__ = [
     "SEARCH_PATH",
@@ -60,6 +60,7 @@ __all__ = [
     "IamSettings",
     "IdentityProvidersSettings",
     "KsproxydSettings",
+    "KubectlSettings",
     "KubernetesSettings",
     "LimitsSettings",
     "Listener",
@@ -68,10 +69,12 @@ __all__ = [
     "LoggingSettings",
     "MetricsSettings",
     "MulticlusterSettings",
+    "NodeShellSettings",
     "OAuthSettings",
     "Override",
     "PoolSettings",
     "Problem",
+    "RecordingSettings",
     "RedisSettings",
     "S3Settings",
     "Settings",

@@ -7,7 +7,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator
 
+from ksproxyd.settings.audit import AuditSettings
 from ksproxyd.settings.authorization import RightsSettings
+from ksproxyd.settings.controllers import ControllersSettings
 from ksproxyd.settings.kinds import (
     ITEMS,
     Address,
@@ -391,7 +393,9 @@ class KsproxydSettings(Section):
     oauth: OAuthSettings = part(OAuthSettings)
     identity_providers: IdentityProvidersSettings = part(IdentityProvidersSettings)
     iam: IamSettings = part(IamSettings)
+    controllers: ControllersSettings = part(ControllersSettings)
     authorization: RightsSettings = part(RightsSettings)
+    audit: AuditSettings = part(AuditSettings)
     tenancy: TenancySettings = part(TenancySettings)
     redis: RedisSettings = part(RedisSettings)
     compat: CompatSettings = part(CompatSettings)

@@ -12,12 +12,10 @@ from ksproxyd.settings.kinds import (
     Number,
     Range,
     Secret,
-    Size,
     Text,
     Whole,
     read_text,
     seconds,
-    size,
     zero_means,
 )
 from ksproxyd.settings.section import Section, part, setting
@@ -160,29 +158,6 @@ class AuditingSettings(Section):
     )
     webhook_options: AuditWebhookSettings = part(AuditWebhookSettings)
     log_options: AuditLogSettings = part(AuditLogSettings)
-
-
-class KubectlSettings(Section):
-    """The pod of a kubectl terminal."""
-
-    image: Text = setting("kubesphere/kubectl:v1.27.4", "Image of the pod.")
-
-
-class NodeShellSettings(Section):
-    """The pod of a node's terminal."""
-
-    image: Text = setting("alpine:3.15", "Image of the pod.")
-    timeout: Annotated[Whole, Range(0)] = setting(600, "Seconds after which the pod ends.")
-
-
-class TerminalSettings(Section):
-    """Terminals in the browser."""
-
-    kubectl: KubectlSettings = part(KubectlSettings)
-    node: NodeShellSettings = part(NodeShellSettings)
-    upload_file_limit: Annotated[Size, size(0)] = setting(
-        100 * 2**20, "Largest file that may be uploaded into a container."
-    )
 
 
 class S3Settings(Section):

@@ -12,9 +12,9 @@ from ksproxyd.settings.kubesphere import (
     KubernetesSettings,
     MulticlusterSettings,
     S3Settings,
-    TerminalSettings,
 )
 from ksproxyd.settings.section import Section, part
+from ksproxyd.settings.terminal import TerminalSettings
 
 
 class Settings(Section):
