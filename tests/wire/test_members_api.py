@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from support_iam import Cluster, binding
+from support_iam import Cluster, binding, role
 
 OK = {"message": "success"}
 USER_REF, ROLE_REF = "iam.kubesphere.io/user-ref", "iam.kubesphere.io/role-ref"
@@ -131,8 +131,8 @@ def test_labels_that_lie_remove_nobody(world: Cluster) -> None:
 def test_of_many_at_once_one_role_remains(world: Cluster) -> None:
     token = world.logged_in("admin")["access_token"].encode()
     clients = []
-    for role in ["cluster-viewer", "cluster-admin"] * 5:
-        body = msgspec.json.encode([{"username": "bob", "roleRef": role}])
+    for name in ["cluster-viewer", "cluster-admin"] * 5:
+        body = msgspec.json.encode([{"username": "bob", "roleRef": name}])
         client = world.gateway.connect()
         client.send(
             b"POST /kapis/iam.kubesphere.io/v1beta1/clustermembers HTTP/1.1\r\nHost: gateway.example\r\n"
@@ -159,6 +159,13 @@ def test_roles_that_are_not_there(world: Cluster) -> None:
     assert (answer.status, answer.message()) == (404, 'WorkspaceRole.iam.kubesphere.io "nosuch" not found')
     answer = add(world, WS1, "bob", "ws2-admin")
     assert (answer.status, answer.message()) == (404, 'workspacerole.iam.kubesphere.io "ws2-admin" not found')
+
+
+def test_a_role_that_was_made_just_now_can_be_given(world: Cluster) -> None:
+    # The gateway has not heard of it when the request comes.
+    world.gateway.embedded.apply(role("ClusterRole", "fresh"))
+    assert add(world, CLUSTER, "bob", "fresh").status == 200
+    assert members(world, CLUSTER, "?name=bob") == [("bob", "fresh")]
 
 
 def test_those_before_the_one_that_is_refused_are_members(world: Cluster) -> None:

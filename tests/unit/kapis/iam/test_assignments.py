@@ -302,15 +302,15 @@ def test_a_binding_that_is_ending_is_none() -> None:
 
 def test_names_are_not_without_end() -> None:
     scene = Scene()
-    for name in range(5):
-        scene.assign("x", user=f"u{name}")
+    for number in range(5):
+        scene.assign("x", user=f"u{number}")
     scene.settle()
     taken = list(scene.server.objects.values())
     for each, name in zip(taken, binding_names("bob", "x"), strict=True):
         scene.server.change(("", name), {**each, "metadata": {"name": name}})
     scene.assign("x")
     (refused,) = scene.settle()
-    assert isinstance(refused, Failure) and refused.value.code == 409
+    assert isinstance(refused, Failure) and isinstance(refused.value, StatusError) and refused.value.code == 409
 
 
 def test_of_a_binding_of_several_the_others_stay_whoever_writes_it_meanwhile() -> None:
