@@ -210,7 +210,9 @@ class Escalation:
             self._refuse(user, f"{subject} is forbidden: {why}", details)
             return
         grant = granted(role, kind, tuple(self._templates()), native=group == NATIVE_GROUP)
-        wanted = (*grant.rules, *ALL) if grant.policies else grant.rules
+        # In namespaces and workspaces there are no URLs of other things to be had.
+        everything = ALL[:1] if namespace or workspace else ALL
+        wanted = (*grant.rules, *everything) if grant.policies else grant.rules
         lacking = self._difference(wanted, self._rights.held(user, **place), subject, details, user)
         if lacking:
             self._refuse(user, _lacks(subject, user, "bind", lacking), details)

@@ -21,7 +21,7 @@ from ksproxyd.kube.errors import KubeError
 from ksproxyd.kube.resource import Resource
 from ksproxyd.model.identity import Identity
 from ksproxyd.model.request_info import CLUSTER, GLOBAL, WORKSPACE_LABEL, RequestInfo
-from ksproxyd.model.status import StatusError, denied
+from ksproxyd.model.status import StatusError, bad_request, denied
 from ksproxyd.state.kinds import Kind
 from ksproxyd.state.store import Object
 from ksproxyd.state.validation import field, text
@@ -46,6 +46,8 @@ GUARDED: dict[str, frozenset[str]] = {
     "workspaces": frozenset([TENANT_GROUP]),
     "workspacetemplates": frozenset([TENANT_GROUP]),
 }
+
+ALL_RESOURCES = ALL[:1]
 
 _ROLES = frozenset(["globalroles", "workspaceroles", "clusterroles", "roles"])
 _BINDINGS = frozenset(["globalrolebindings", "workspacerolebindings", "clusterrolebindings", "rolebindings"])
@@ -114,7 +116,7 @@ class WriteChecks:
                 raise denied(user, info, why)
         elif info.verb == "deletecollection" and not self.idle(Place(info.api_group, info.resource)):
             scope = GLOBAL if info.resource.startswith("global") else ""
-            if missing(ALL, self._rights.held(user, namespace=info.namespace, scope=scope)):
+            if missing(ALL_RESOURCES, self._rights.held(user, namespace=info.namespace, scope=scope)):
                 raise denied(user, info, "all of them are deleted at once only by those who may do everything there")
 
     def prepare(self, user: Identity, place: Place, new: Object) -> bool:
@@ -144,6 +146,7 @@ class WriteChecks:
     # -- roles -------------------------------------------------------------------------------------------------
 
     def _check_role(self, user: Identity, place: Place, new: Object, old: Object | None) -> None:
+        check_rules(new.get("rules"))
         if place.plural == "workspaceroles":
             home = _workspace(new)
             # In another workspace it is another role.
@@ -153,12 +156,14 @@ class WriteChecks:
             self._escalation.check_role(user, new, old, **_scope(place))
 
     def _check_template(self, user: Identity, new: Object, old: Object | None) -> None:
+        check_rules(field(new, "spec", "rules"))
         # Who takes it up is decided by its name and labels, and may be anybody.
         same = old is not None and field(old, "metadata", "labels") == field(new, "metadata", "labels")
         before = self._escalation.granted_by_template(old) if old is not None and same else Granted()
         self._escalation.check_grant(user, new, self._escalation.granted_by_template(new), before, scope=GLOBAL)
 
     def _check_builtin(self, user: Identity, new: Object, old: Object | None) -> None:
+        check_rules(field(new, "role", "rules"))
         same = old is not None and all(
             field(old, *path) == field(new, *path)
             for path in (("targetSelector",), ("metadata", "labels"), ("role", "kind"))
@@ -230,6 +235,22 @@ class WriteChecks:
             if reference not in asked:
                 asked.add(reference)
                 self._escalation.check_binding(user, field(binding, "roleRef"), **scope)
+
+
+def check_rules(rules: Any) -> None:
+    """Raises a 400 for rules that somebody else could read otherwise than we do (null is a string to Kubernetes)."""
+    if rules is None:
+        return
+    entries = rules if isinstance(rules, list) else [rules]
+    for number, rule in enumerate(entries):
+        if not isinstance(rule, dict):
+            raise bad_request(f"rules[{number}] is not an object")
+        for key in ("verbs", "apiGroups", "resources", "resourceNames", "nonResourceURLs"):
+            value = rule.get(key)
+            if value is not None and not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
+                raise bad_request(f"rules[{number}].{key} is not a list of strings")
+    if not isinstance(rules, list):
+        raise bad_request("rules are not a list")
 
 
 def _scope(place: Place) -> dict[str, str]:
