@@ -21,8 +21,9 @@ FRAMING = frozenset([b"content-length", b"transfer-encoding"])
 #: Methods by their wire form; the rest of what llhttp knows is translated on the way.
 _METHODS = {m.encode(): m for m in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 
-#: Methods that this server does not perform: a tunnel to anywhere, an echo of credentials, an HTTP/2 preface.
-_UNSERVED = frozenset([b"CONNECT", b"TRACE", b"PRI", b"SOURCE", b"M-SEARCH"])
+#: Methods that this server does not perform: a tunnel to anywhere, an HTTP/2 preface. (What TRACE would echo is not
+#: asked for, either, but that is answered with what the path has instead: see the proxy.)
+_UNSERVED = frozenset([b"CONNECT", b"PRI", b"SOURCE", b"M-SEARCH"])
 
 # RFC 3986, 3.2.2: a name, an IPv4 address or a bracketed IPv6 one, and a port. Escapes and the delimiters that a
 # registered name may have are in nobody's name, and read differently by different servers.

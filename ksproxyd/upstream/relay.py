@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from ksproxyd.model.cross_origin import only_ours
 from ksproxyd.model.message import Item, Response
-from ksproxyd.model.status import StatusError, bad_gateway, gateway_timeout, internal
+from ksproxyd.model.status import StatusError, bad_gateway, gateway_timeout, internal, method_not_allowed
 from ksproxyd.upstream.answer import AnswerHead, field_lines
 from ksproxyd.upstream.errors import UpstreamError
 from ksproxyd.upstream.filtered import FilteredBody, FilterTurns
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: RFC 9110, 9.2.2; sent again only when an idle connection died under them without a byte of an answer.
 _IDEMPOTENT = frozenset([b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"])
+
+_PASSED_ON = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 class Proxy:
@@ -53,6 +55,9 @@ class Proxy:
         May be called once for an exchange, before anything has been answered. Returns None; a refusal by the plan's
         policy is raised as :class:`StatusError`.
         """
+        if exchange.method == "TRACE":
+            # The backend would send back what the client must not see, such as the gateway's own credentials.
+            raise method_not_allowed(_PASSED_ON)
         policy = plan.policy
         if policy is not None:
             refusal = policy.admit(exchange)

@@ -105,7 +105,7 @@ METHODS = [
     line("a method with obs-text", b"G\xc9T /proxy/b/x HTTP/1.1", 400, METHOD),
     line("CONNECT to an authority", b"CONNECT backend.example:80 HTTP/1.1", 501, "CONNECT is not served"),
     line("CONNECT to a path", b"CONNECT /proxy/b/x HTTP/1.1", 501, "CONNECT is not served"),
-    line("TRACE", b"TRACE /proxy/b/x HTTP/1.1", 501, "TRACE is not served"),
+    line("TRACE", b"TRACE /proxy/b/x HTTP/1.1", 405, "the method is not allowed here", stays=True),
     line("M-SEARCH", b"M-SEARCH * HTTP/1.1", 501, "M-SEARCH is not served"),
     line("SOURCE", b"SOURCE /proxy/b/x HTTP/1.1", 501, "SOURCE is not served"),
     line("an RTSP method", b"DESCRIBE /proxy/b/x HTTP/1.1", 501, UNKNOWN),

@@ -132,7 +132,8 @@ FIELDS = [
     fields("two Connection fields", b"Connection: a\r\nA: 1\r\nConnection: b\r\nB: 2\r\nC: 3", (b"C", b"3")),
     fields(
         "hop-by-hop fields",
-        b"TE: trailers\r\nTrailer: X\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\nProxy-Authorization: y\r\nX: y",
+        b"TE: trailers, gzip\r\nTrailer: X\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\nProxy-Authorization: y\r\nX: y",
+        (b"TE", b"trailers"),
         (b"X", b"y"),
     ),
     fields("Connection that names the framing", b"Connection: content-length, host\r\nX: y", (b"X", b"y")),
