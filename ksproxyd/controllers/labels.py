@@ -67,7 +67,12 @@ def version(value: Object) -> str:
 def workspace_role(workspace: str, role: str) -> str:
     """The name of a role of a workspace."""
     name = f"{workspace}-{role}"
-    return name if len(name) <= LONGEST else f"{role}.{_fnv64a(workspace.encode()):016x}"
+    return name if len(name) <= LONGEST else f"{role}.{short_hash(workspace)}"
+
+
+def short_hash(text: str) -> str:
+    """16 digits that tell ``text`` from others."""
+    return f"{_fnv64a(text.encode()):016x}"
 
 
 def _fnv64a(data: bytes) -> int:

@@ -44,7 +44,7 @@ def install_roles(api: StandaloneAPI, roles: Iterable[Object], *, admin: bool = 
 
     The binding of the user ``admin`` is left to :func:`~ksproxyd.standalone.logins.make_admin`, which makes the user,
     unless ``admin``. Call it after :func:`~ksproxyd.standalone.bootstrap.fill`. Raises :class:`StatusError` for what
-    cannot be stored. History before this cannot be watched.
+    cannot be stored.
     """
     first = False
     for wanted in (deepcopy(HOST), *roles):
@@ -64,7 +64,6 @@ def install_roles(api: StandaloneAPI, roles: Iterable[Object], *, admin: bool = 
         first = first or (wanted["kind"], name) == ("WorkspaceTemplate", SYSTEM_WORKSPACE)
     if first:
         _label_namespaces(api)
-    api.store.compact(api.store.revision)
 
 
 def _label_namespaces(api: StandaloneAPI) -> None:
