@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from twisted.logger import Logger
 
 from ksproxyd.authz.bindings import Bindings
@@ -12,9 +14,13 @@ from ksproxyd.authz.paths import with_public_paths
 from ksproxyd.authz.rbac import RBAC
 from ksproxyd.authz.rights import Rights
 from ksproxyd.authz.roles import Roles
+from ksproxyd.kube.client import KubeClient
+from ksproxyd.model.identity import Identity
 from ksproxyd.settings import Settings
-from ksproxyd.state.kinds import BINDING_KINDS, NAMESPACES, ROLE_KINDS, ROLE_TEMPLATES
+from ksproxyd.state.kinds import BINDING_KINDS, NAMESPACES, ROLE_KINDS, ROLE_TEMPLATES, Kind
 from ksproxyd.state.state import State
+from ksproxyd.state.store import Object
+from ksproxyd.tree.write_checks import WriteChecks
 
 
 class Authorization:
@@ -44,3 +50,15 @@ class Authorization:
             "off" if mode == "AlwaysAllow" else settings.ksproxyd.authorization.escalation,
             templates.values,
         )
+        self._isolation = mode != "AlwaysAllow"
+
+    def write_checks(self, client: KubeClient) -> WriteChecks:
+        """What is asked before something is written that gives rights, or says whose something is."""
+        return WriteChecks(self.escalation, self.rights, client, self._of_group, self._isolation)
+
+    def _of_group(self, group: str) -> Iterator[tuple[Kind, Object]]:
+        """The bindings that name ``group``."""
+        members = Identity("", (group,))
+        for kind in BINDING_KINDS:
+            for binding in self.bindings.everywhere(kind, members):
+                yield kind, binding
