@@ -21,10 +21,11 @@ from twisted.python.failure import Failure
 
 from ksproxyd import __version__
 from ksproxyd.apis import Apis
+from ksproxyd.audit.audit import Audit
+from ksproxyd.audit.sinks import AuditProblem, Means
 from ksproxyd.authn.tokens.keys import KeyProblem
 from ksproxyd.authorization import Authorization
 from ksproxyd.chain import Chain, Outcome, Step
-from ksproxyd.chain.audit import AuditSink, audit_step
 from ksproxyd.chain.authenticate import authenticate_step
 from ksproxyd.chain.authorize import authorize_step
 from ksproxyd.chain.cors import Cors
@@ -142,8 +143,8 @@ class Gateway:
         self.logins: Logins | None = None
         self.apis: Apis | None = None
         self._writer: StatusWriter | None = None
-        #: Told of every request that is let through; without any, the chain has no such step.
-        self.audit_sinks: tuple[AuditSink, ...] = ()
+        #: None where nothing is to be recorded: then no request comes near it.
+        self.audit: Audit | None = None
         self.draining = False
         self._drained_from = 0.0
         self._monotonic = monotonic
@@ -175,6 +176,7 @@ class Gateway:
         client = self.kube_client = KubeClient(self.client, kube, self._reactor, timeout=timing.kube_request)
         self.state = State(client, self._random, timing=Timing(silence=timing.watch_silence))
         self.authorization = Authorization(self.state, self.settings)
+        await self._start_audit(client)
         self.members = MemberClusters(
             self.state,
             self.proxy,
@@ -242,6 +244,19 @@ class Gateway:
         self.notifier.ready(self._describe())
         self.notifier.start_watchdog()
 
+    async def _start_audit(self, client: KubeClient) -> None:
+        """Make what records requests, if they are to be recorded."""
+        assert self.state is not None
+        auditing = self.settings.auditing
+        if not auditing.enable or auditing.audit_level == "None":
+            return
+        means = Means(self._reactor, self.client, client, self._in_thread, self._random)
+        try:
+            self.audit = Audit(self._reactor, self.settings, self.state, means, self._environ)
+            await self.audit.start()
+        except AuditProblem as error:
+            raise StartError(str(error)) from error
+
     def _leadership(self, client: KubeClient, what: str, alone: bool) -> Leadership:
         """Which of the replicas does ``what``; not ``alone``: one among several."""
         if alone:
@@ -306,9 +321,9 @@ class Gateway:
             ("cors", self._cross_origin),
             ("request_info", request_info_step(self.settings.multicluster.cluster_role == "member")),
             ("authenticate", authenticate_step(self.logins.authenticator, anonymous)),
+            *([] if self.audit is None else [("audit", self.audit.admitted)]),
             ("dispatch", dispatch_step(self.members)),
             ("authorize", authorize_step(self.authorization.authorizer)),
-            *([("audit", audit_step(self.audit_sinks))] if self.audit_sinks else []),
             ("synced", synced_step(lambda: self.synced)),
         ]
 
@@ -393,6 +408,9 @@ class Gateway:
         assert self.extensions is not None
         for name, kind, text, read in GuardMetrics(self.extensions.guards).families():
             metrics.add(name, kind, text, read)
+        if self.audit is not None:
+            for name, kind, text, read in self.audit.families():
+                metrics.add(name, kind, text, read)
 
     async def _listen(self, sockets: list[InheritedSocket]) -> None:
         configured = self.settings.ksproxyd.listeners
@@ -414,7 +432,7 @@ class Gateway:
             self._reactor,
             self.wheel,
             self._serve,
-            self._finished,
+            self._finished if self.audit is None else self._recorded,
             limits(ours),
             client_timeouts(ours),
             time.time,
@@ -450,6 +468,11 @@ class Gateway:
         # Most requests are not worth a line.
         if seconds >= log.slow or (exchange.status or CLIENT_GONE) >= log.least:
             log.finished(exchange, seconds)
+
+    def _recorded(self, exchange: Exchange) -> None:
+        assert self.audit is not None
+        self._finished(exchange)
+        self.audit.finished(exchange, self._reactor.seconds() - exchange.started)
 
     def _failed(self, exchange: Exchange, failure: Failure) -> None:
         exchange.fail(failure)
@@ -507,6 +530,8 @@ class Gateway:
             self._recheck.interval = ours.timeouts.recheck
         if self.logins is not None:
             self.logins.reload(settings)
+        if self.audit is not None:
+            self.audit.reload(settings)
         self.listeners.reload_certificates()
         self.notifier.ready(self._describe())
 
@@ -541,6 +566,8 @@ class Gateway:
             self.extensions.stop()
         if self.members is not None:
             self.members.stop()
+        if self.audit is not None:
+            await self.audit.stop()
         if self.state is not None:
             self.state.stop()
         if self._kube_api is not None:

@@ -25,6 +25,7 @@ from ksproxyd.audit.queue import REASONS
 from ksproxyd.audit.sinks import AuditProblem, Means, Sink, sinks
 from ksproxyd.audit.webhook import Webhook
 from ksproxyd.audit.writing import new_id
+from ksproxyd.kube.pacing import pause
 from ksproxyd.model.query import parameter
 from ksproxyd.model.request_info import RequestInfo
 from ksproxyd.observe.exposition import Samples, labels
@@ -106,6 +107,8 @@ class Audit:
 
     async def stop(self) -> None:
         """Send what waits, for as long as the settings say."""
+        # Connections that were cut just now are over in the next turn.
+        await pause(self._clock, 0)
         self._where.stop()
         endings = [sink.stop(self._flush) for sink in self.sinks]
         for ending in endings:

@@ -5,9 +5,9 @@ The steps, outermost first (:meth:`ksproxyd.gateway.Gateway.steps` joins them):
 1. ``request_info``: entry rewrites, and what the request is about;
 2. ``cors``: preflights, where origins are allowed at all;
 3. ``authenticate``: who it is from;
-4. ``dispatch``: requests for member clusters leave here;
-5. ``authorize``: whether they may;
-6. ``audit``: that it is being done.
+4. ``audit``: whose bodies are to be seen in passing (:mod:`ksproxyd.audit`), where requests are recorded;
+5. ``dispatch``: requests for member clusters leave here;
+6. ``authorize``: whether they may.
 
 A step looks at the exchange and returns nothing (go on), a :class:`~ksproxyd.model.message.Response` (stop here), or an
 awaitable of one of these; it may raise :class:`~ksproxyd.model.status.StatusError`. While everything is in memory the

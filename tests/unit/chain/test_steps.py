@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from ksproxyd.authz.decision import Decision, always_allow, always_deny
 from ksproxyd.chain import TAKEN
-from ksproxyd.chain.audit import audit_step
 from ksproxyd.chain.authorize import authorize_step
 from ksproxyd.chain.dispatch import dispatch_step
 from ksproxyd.chain.request_info import rename_dry_run, request_info_step
@@ -251,15 +250,6 @@ def test_unknown_clusters(exchange: Make) -> None:
 
 
 # -- audit -------------------------------------------------------------------------------------------------------------
-
-
-def test_sinks_are_told_in_order(exchange: Make) -> None:
-    told: list[tuple[int, Any]] = []
-    request = exchange()
-    step = audit_step([lambda e: told.append((1, e)), lambda e: told.append((2, e))])
-    assert step(request) is None
-    assert told == [(1, request), (2, request)]
-    assert audit_step([])(request) is None
 
 
 # -- synced ------------------------------------------------------------------------------------------------------------
