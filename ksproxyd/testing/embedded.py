@@ -122,6 +122,7 @@ class _Watch:
         while data := self._stream.read():
             self._peer.write(b"%x\r\n%b\r\n" % (len(data), data))
         if self._stream.ended:
+            self._stream.close()
             self._watches.discard(self._stream)
             self._peer.write(b"0\r\n\r\n")
 
