@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from support_controllers import IAM, TENANT, World
 
+from ksproxyd.model.status import StatusError
+
 APPS = "/apis/apps/v1/namespaces/kubesphere-system/deployments"
 
 
@@ -121,3 +123,31 @@ def another(world: World) -> Any:
     inner: Any = world.gateway.gateway
     settings = load_text(TEXT % "true", "settings", {}).settings
     return Controllers(world.gateway.reactor, settings, inner.state, inner.kube_client, Alone(), lambda: 0.5)
+
+
+def test_what_is_refused_is_tried_again_with_patience() -> None:
+    world = World()
+    try:
+        api, asked = world.embedded.api, [0]
+        handle = api.handle
+
+        def refusing(request: Any) -> Any:
+            if request.method == "POST" and request.path.endswith("/workspaceroles"):
+                asked[0] += 1
+                raise StatusError(403, "Forbidden", "no")
+            return handle(request)
+
+        api.handle = refusing  # type: ignore[method-assign]
+        world.workspace("ws1", "ann")
+        world.namespace("n1", "ws1")
+        # Others do not wait for it.
+        assert world.names(f"{IAM}/namespaces/n1/roles") == ["admin", "operator", "viewer"]
+        world.wait(600.0)
+        assert 3 <= asked[0] <= 15
+        assert "finalizers" not in world.have(f"{TENANT}/workspacetemplates/ws1")["metadata"]
+        api.handle = handle  # type: ignore[method-assign]
+        world.wait(320.0)
+        assert world.have(f"{IAM}/workspacerolebindings/ws1-admin")
+        world.quiet()
+    finally:
+        world.close()
