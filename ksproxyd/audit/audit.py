@@ -147,8 +147,8 @@ class Audit:
         capture = self._captures[exchange]
         capture.id = self._asked_id(exchange) or new_id()
         now = self._wall()
-        received = now - (self._clock.seconds() - exchange.started)
-        event = self._event(exchange, exchange.info, STARTED, 101, received, now)
+        capture.received = now - (self._clock.seconds() - exchange.started)
+        event = self._event(exchange, exchange.info, STARTED, 101, capture.received, now)
         event.id = capture.id
         self._annotate(event, exchange)
         self.record(event)
@@ -209,7 +209,8 @@ class Audit:
 
     def _captured(self, event: Event, capture: Capture) -> None:
         """What the bodies say, and the bodies themselves where they are asked for."""
-        event.id = event.id or capture.id
+        if capture.id:
+            event.id, event.received = capture.id, capture.received
         request = capture.request
         if request is not None:
             if event.info.verb == "create" and not event.info.name:
@@ -244,7 +245,7 @@ class Audit:
             if event.stage == COMPLETE:
                 found[PREFIX + "received-bytes"] = str(exchange.received)
                 found[PREFIX + "sent-bytes"] = str(exchange.sent)
-                found[PREFIX + "seconds"] = f"{event.at - event.received:.3f}"
+                found[PREFIX + "seconds"] = f"{self._clock.seconds() - exchange.started:.3f}"
         event.annotations = found or None
 
     def _asked_id(self, exchange: Exchange) -> str:

@@ -59,7 +59,7 @@ class Kept:
 class Capture:
     """What is remembered of one exchange until it is over. Undone with :meth:`release`."""
 
-    __slots__ = ("_answer_fields", "answer", "before", "exchange", "id", "request")
+    __slots__ = ("_answer_fields", "answer", "before", "exchange", "id", "received", "request")
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
@@ -67,8 +67,9 @@ class Capture:
         self.answer: Kept | None = None
         #: The state of the user that the request is about, before it.
         self.before = ""
-        #: Set once an event has been made: all events of a request have the same.
+        #: Set once an event has been made: all events of a request have the same, and the same time of its coming.
         self.id = ""
+        self.received = 0.0
         self._answer_fields = (b"", b"")
 
     # Each of these shadows a method of the exchange by an attribute of the same name.

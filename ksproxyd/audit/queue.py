@@ -117,6 +117,8 @@ class Queue:
             # What comes next begins to wait anew.
             self._ripe = False
             self._rest()
+        elif self._timer is None and not self._ripe and not self._closed:
+            self._timer = self._clock.callLater(bounds.interval, self._tell)
         return batch
 
     def settle(self, batch: list[Event], lost: str = "") -> None:
@@ -148,11 +150,10 @@ class Queue:
         self._ripe = self._ripe or not self._told
         self._told = True
         try:
+            # A sink that cannot take anything now does so when it can.
             self._ready()
         except Exception:
             self.log.failure("sending audit events to {name} failed", name=self.name)
-        if self._waiting and not self._ripe and self._timer is None and not self._closed:
-            self._timer = self._clock.callLater(self.bounds.interval, self._tell)
 
     def _rest(self) -> None:
         timer, self._timer = self._timer, None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import zlib
 from base64 import b64encode
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote_plus, unquote_to_bytes
 
@@ -40,7 +41,11 @@ _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _FORM = b"application/x-www-form-urlencoded"
 
 # What makes the text of a value worth a closer look.
-_SUSPECT = re.compile(r"eyJ|PRIVATE KEY|://[^/\s]*@|\n|(?i:bearer|basic)\s|[?&][\w-]+=")
+_SUSPECT = re.compile(
+    r"eyJ|PRIVATE KEY|://[^/\s]*@|\n|(?i:bearer|basic)\s|[?&][\w-]+="
+    r"|(?i:token|secret|passw|passphrase|credential|api.?key)[^\s:=]{0,20}\s*[:=]"
+)
+_DOCUMENT = re.compile(r"\s*[\[{]")
 _KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 
 #: Nesting beyond this is nobody's object.
@@ -85,7 +90,7 @@ def hidden(value: Any, secret: bool = False, depth: int = 0) -> Any:
         return _hidden_object(value, secret, depth)
     if isinstance(value, list):
         return [hidden(item, secret, depth + 1) for item in value]
-    return _text(value)
+    return _text(value, depth)
 
 
 def _hidden_object(value: dict[str, Any], secret: bool, depth: int) -> dict[str, Any]:
@@ -139,12 +144,16 @@ def _applied(text: str, secret: bool) -> str:
         return REDACTED
 
 
-def _text(value: Any) -> Any:
+def _text(value: Any, depth: int = 0) -> Any:
     """A value on its own: text that looks like a secret is hidden wherever it stands."""
     if not isinstance(value, str) or _SUSPECT.search(value) is None:
         return value
     if _KEY.search(value) is not None:
         return REDACTED
+    if _DOCUMENT.match(value) is not None:
+        # An object within a text.
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return msgspec.json.encode(hidden(_decode(value), depth=depth + 1)).decode()
     return redact_text(value)
 
 

@@ -162,3 +162,27 @@ def test_every_event_is_somewhere(seed: int) -> None:
     taker.clock.advance(1.1)
     taker.ready()
     assert len(taker.queue) == 0
+
+
+def test_a_busy_sink_without_an_interval_is_not_told_for_ever_and_takes_the_rest_later() -> None:
+    taker = Taker(batch=2, interval=0.0)
+    taker.busy = True
+    taker.put(3)
+    taker.clock.advance(0)
+    assert taker.clock.getDelayedCalls() == []
+    taker.busy = False
+    taker.ready()
+    taker.clock.advance(0)
+    assert taker.sizes == [2, 1]
+
+
+def test_what_a_busy_sink_leaves_is_taken_after_the_interval() -> None:
+    taker = Taker(batch=2, interval=5.0)
+    taker.busy = True
+    taker.put(3)
+    taker.clock.advance(0)
+    taker.busy = False
+    taker.ready()
+    assert taker.sizes == [2]
+    taker.clock.advance(5.1)
+    assert taker.sizes == [2, 1]
