@@ -22,14 +22,12 @@ from ksproxyd.model.request_info import RequestInfo
 from ksproxyd.model.status import StatusError, bad_gateway, bad_request, method_not_allowed
 from ksproxyd.server.exchange import Exchange
 from ksproxyd.state.store import Object
-from ksproxyd.tree.pinned import APPLY, JSON_PATCH, MERGE, STRATEGIC, is_pinned, modified, pinned, version_of
+from ksproxyd.tree.checked_patch import checked_patch, refusal
+from ksproxyd.tree.pinned import APPLY, JSON_PATCH, MERGE, STRATEGIC, pinned, version_of
 from ksproxyd.tree.write_checks import Place, WriteChecks
 
 #: Largest body of a write, in bytes: decoding it takes some milliseconds, and no role is nearly as large.
 BODY_LIMIT = 1024 * 1024
-
-#: So often a patch is tried on a version that turns out to be the last but one.
-ATTEMPTS = 3
 
 #: Methods that write nothing.
 READS = frozenset(["GET", "HEAD", "OPTIONS"])
@@ -123,26 +121,19 @@ class WriteGuard:
         """The patch, with the version that what it makes of was checked at."""
         info: RequestInfo = exchange.info
         place = place_of(info)
-        own = is_pinned(media, value)
-        for _ in range(ATTEMPTS):
-            old = await self._current(info)
-            if old is not None:
-                patch = pinned(media, value, version_of(old), what_of(info))
-            elif media == APPLY and isinstance(value, dict):
-                # The object is created.
-                patch = value
-                self._checks.prepare(exchange.user, place, patch)
-            else:
-                raise StatusError(404, "NotFound", f"{what_of(info)} not found")
-            try:
-                new = await self._dry_run(exchange, media, patch)
-            except KubeError as error:
-                if error.code in (409, 422) and not own and await self._has_changed(info, old):
-                    continue
-                raise refusal(error) from error
+
+        async def look(new: Object, old: Object | None) -> None:
             await self._checks.check(exchange.user, place, new, old)
-            return patch
-        raise modified(what_of(info))
+
+        return await checked_patch(
+            media,
+            value,
+            what_of(info),
+            current=lambda: self._current(info),
+            try_out=lambda patch: self._dry_run(exchange, media, patch),
+            begin=lambda new: self._checks.prepare(exchange.user, place, new),
+            look=look,
+        )
 
     async def _dry_run(self, exchange: Exchange, media: bytes, patch: Any) -> Object:
         """What the server would make of the object."""
@@ -158,12 +149,6 @@ class WriteGuard:
         if not isinstance(new, dict):
             raise bad_gateway("the Kubernetes API answered a dry run with something that is not an object")
         return new
-
-    async def _has_changed(self, info: RequestInfo, old: Object | None) -> bool:
-        now = await self._current(info)
-        return (now is None) is not (old is None) or (
-            now is not None and old is not None and version_of(now) != version_of(old)
-        )
 
     async def _current(self, info: RequestInfo) -> Object | None:
         """The object as it is; None if there is none, or if it has no name yet."""
@@ -188,9 +173,3 @@ def what_of(info: RequestInfo) -> str:
     """The object that a request is about, as messages call it."""
     resource = f"{info.resource}.{info.api_group}" if info.api_group else info.resource
     return f'{resource} "{info.name}"'
-
-
-def refusal(error: KubeError) -> StatusError:
-    """What the server said no with, as our answer."""
-    details = error.status_object.get("details")
-    return StatusError(error.code, error.reason, error.message, details if isinstance(details, dict) else None)
