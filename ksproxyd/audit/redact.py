@@ -16,8 +16,9 @@ from urllib.parse import quote_plus, unquote_to_bytes
 import msgspec
 
 from ksproxyd.audit.event import Body
+from ksproxyd.audit.redact_text import safe_text
 from ksproxyd.model.request_info import RequestInfo
-from ksproxyd.observe.redact import REDACTED, is_secret_name, redact_text
+from ksproxyd.observe.redact import REDACTED, is_secret_name
 
 #: Resources whose every value is a secret.
 _SECRETS = frozenset(["secrets"])
@@ -40,13 +41,16 @@ _KEYS = frozenset(["client-key-data", "clientKeyData", "client-key", "tls.key", 
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _FORM = b"application/x-www-form-urlencoded"
 
-# What makes the text of a value worth a closer look.
-_SUSPECT = re.compile(
-    r"eyJ|PRIVATE KEY|://[^/\s]*@|\n|(?i:bearer|basic)\s|[?&][\w-]+="
-    r"|(?i:token|secret|passw|passphrase|credential|api.?key)[^\s:=]{0,20}\s*[:=]"
-)
+#: The beginning of a text that may be a JSON document.
 _DOCUMENT = re.compile(r"\s*[\[{]")
-_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+
+#: Texts that are shorter have no room for a secret and what gives it away.
+_SHORTEST = 8
+
+#: Fields of a form that are recorded.
+_FIELDS = 200
+
+_PLAIN = frozenset([int, float, bool, type(None)])
 
 #: Nesting beyond this is nobody's object.
 _DEEPEST = 64
@@ -73,7 +77,7 @@ def recorded(body: Body, info: RequestInfo) -> Any:
         return _opaque(data, info)
     if not isinstance(value, (dict, list)):
         # A lone string has no name to tell what it is.
-        return REDACTED if isinstance(value, str) and sensitive(info) else _text(value)
+        return value if not isinstance(value, str) else REDACTED if sensitive(info) else _text(value)
     return hidden(value, info.resource in _SECRETS)
 
 
@@ -86,11 +90,12 @@ def hidden(value: Any, secret: bool = False, depth: int = 0) -> Any:
     """A copy of a JSON value without secrets; ``secret``: it is a Secret, a list of them, or a patch of one."""
     if depth > _DEEPEST:
         return REDACTED
-    if isinstance(value, dict):
+    kind = type(value)
+    if kind is dict:
         return _hidden_object(value, secret, depth)
-    if isinstance(value, list):
-        return [hidden(item, secret, depth + 1) for item in value]
-    return _text(value, depth)
+    if kind is list:
+        return [item if type(item) in _PLAIN else hidden(item, secret, depth + 1) for item in value]
+    return _text(value, depth) if kind is str else value
 
 
 def _hidden_object(value: dict[str, Any], secret: bool, depth: int) -> dict[str, Any]:
@@ -105,13 +110,15 @@ def _hidden_object(value: dict[str, Any], secret: bool, depth: int) -> dict[str,
     named = isinstance(name, str) and isinstance(value.get("value"), str) and _is_secret(name)
     found: dict[str, Any] = {}
     for key, item in value.items():
-        if secret and key in ("data", "stringData"):
+        if type(item) in _PLAIN:
+            found[key] = item
+        elif secret and key in ("data", "stringData"):
             found[key] = blank(item)
         elif named and key == "value":
             found[key] = REDACTED
         elif key == _LAST_APPLIED and isinstance(item, str):
             found[key] = _applied(item, secret)
-        elif key not in _REFERENCES and item is not None and not isinstance(item, bool) and _is_secret(key):
+        elif _is_secret(key) and key not in _REFERENCES:
             # A mapping under such a name is looked into: "secret" is also what a volume of one is called.
             found[key] = hidden(item, secret, depth + 1) if _is_volume(key, item) else blank(item)
         else:
@@ -144,30 +151,31 @@ def _applied(text: str, secret: bool) -> str:
         return REDACTED
 
 
-def _text(value: Any, depth: int = 0) -> Any:
-    """A value on its own: text that looks like a secret is hidden wherever it stands."""
-    if not isinstance(value, str) or _SUSPECT.search(value) is None:
+def _text(value: str, depth: int = 0) -> str:
+    """A text on its own: what looks like a secret is hidden wherever it stands."""
+    if len(value) < _SHORTEST:
         return value
-    if _KEY.search(value) is not None:
-        return REDACTED
     if _DOCUMENT.match(value) is not None:
         # An object within a text.
         with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return msgspec.json.encode(hidden(_decode(value), depth=depth + 1)).decode()
-    return redact_text(value)
+    return safe_text(value)
 
 
 def _form(data: bytes) -> str:
     """A form as it was sent, without the values of secret fields."""
     pairs = []
-    for pair in data.split(b"&"):
+    fields = data.split(b"&", _FIELDS)
+    for pair in fields[:_FIELDS]:
         name, sign, value = pair.partition(b"=")
         plain = unquote_to_bytes(name.replace(b"+", b" ")).decode("utf-8", "replace")
         if sign and is_secret_name(plain):
             pairs.append(f"{quote_plus(plain)}={REDACTED}")
         else:
             text = unquote_to_bytes(value.replace(b"+", b" ")).decode("utf-8", "replace")
-            pairs.append(quote_plus(plain) + sign.decode() + quote_plus(redact_text(text), safe="[]"))
+            pairs.append(quote_plus(plain) + sign.decode() + quote_plus(safe_text(text), safe="[]"))
+    if len(fields) > _FIELDS:
+        pairs.append(REDACTED)
     return "&".join(pairs)
 
 
@@ -181,7 +189,7 @@ def _opaque(data: bytes, info: RequestInfo) -> str | None:
         return "base64:" + b64encode(data).decode()
     if "\0" in text:
         return "base64:" + b64encode(data).decode()
-    return REDACTED if _KEY.search(text) is not None else redact_text(text)
+    return safe_text(text)
 
 
 def _unpacked(body: Body) -> bytes | None:

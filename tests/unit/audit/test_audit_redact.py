@@ -62,7 +62,12 @@ def test_an_object_without_secrets_is_recorded_as_it_is() -> None:
         ({"data": {"app.yaml": f"a: b\npassword: {SECRET}\n"}}, PODS),
         ({"data": {"app.json": json.dumps({"db": {"password": SECRET}})}}, PODS),
         ({"body": json.dumps({"a": json.dumps({"password": SECRET})})}, PODS),
+        ({"blob": "x" * 5000 + f"eyJhbGciOi.{SECRET}"}, PODS),
         ({"args": [f"--db-password={SECRET}"]}, PODS),
+        ({"data": {"a.yaml": f"db:\n  password: |\n    {SECRET}\n\n    {SECRET}\n  port: 1\n"}}, PODS),
+        ({"data": {"a.yaml": f"a:\n- passwords:\n  - {SECRET}\n"}}, PODS),
+        ({"data": {"a.env": f"export DB_PASSWORD={SECRET}\nX=1"}}, PODS),
+        ({"data": {"x": "token: a\n" * 2000 + SECRET}}, PODS),
         ({"url": f"https://user:{SECRET}@host/"}, PODS),
         ({"header": f"Bearer {SECRET}"}, PODS),
         ({"Authorization": f"x {SECRET}"}, PODS),
@@ -135,3 +140,16 @@ def test_nesting_without_end() -> None:
         value = {"a": value}
     assert SECRET not in json.dumps(seen(value))
     assert SECRET not in json.dumps(seen(b"[" * 100_000 + b"]" * 100_000))
+
+
+def test_the_rest_of_a_text_stays() -> None:
+    text = "db:\n  password: |\n    abc\n    def\n  port: 5432\nname: x\nstatus code: ok\n"
+    assert seen(text.encode(), PODS, b"text/yaml") == (
+        f"db:\n  password: {REDACTED}\n  port: 5432\nname: x\nstatus code: ok\n"
+    )
+
+
+def test_a_form_of_very_many_fields() -> None:
+    found = seen(b"&".join([b"a=b"] * 1000), TOKEN, FORM)
+    assert found.count("a=b") == 200
+    assert found.endswith(f"&{REDACTED}")
