@@ -52,14 +52,33 @@ class Chain:
         timed: Callable[[str, float], None],
     ) -> None:
         self.names = [name for name, _ in steps] + ["node"]
-        self._steps: tuple[Step, ...] = (*(step for _, step in steps), leaf)
-        if len({id(step) for step in self._steps}) != len(self._steps):
+        self._all: tuple[Step, ...] = (*(step for _, step in steps), leaf)
+        if len({id(step) for step in self._all}) != len(self._all):
             # Where one that has waited left off is found by the step itself.
             raise ValueError("a step stands in the chain twice")
+        self._idle: set[str] = set()
+        #: Those that have something to do, and their names.
+        self._steps = self._all
+        self._busy = self.names
         self._failed = failed
         self._now = now
         self._timed = timed
         self._count = 0
+
+    def leave_out(self, name: str, idle: bool = True) -> None:
+        """Requests pass the step ``name`` by, as it has nothing to do; or, if it is not ``idle``, they do not.
+
+        Raises :class:`ValueError` where there is none of that name.
+        """
+        if name not in self.names:
+            raise ValueError(f"the chain has no step {name}")
+        if idle:
+            self._idle.add(name)
+        else:
+            self._idle.discard(name)
+        busy = [(each, step) for each, step in zip(self.names, self._all, strict=True) if each not in self._idle]
+        self._busy = [each for each, _ in busy]
+        self._steps = tuple(step for _, step in busy)
 
     def handle(self, exchange: Exchange) -> None:
         """Serve ``exchange``: run the steps, give it its answer."""
@@ -78,7 +97,7 @@ class Chain:
 
     def _sampled(self, exchange: Exchange) -> None:
         try:
-            for name, step in zip(self.names, self._steps, strict=True):
+            for name, step in zip(self._busy, self._steps, strict=True):
                 begun = self._now()
                 outcome = step(exchange)
                 self._timed(name, self._now() - begun)
@@ -108,10 +127,10 @@ class Chain:
             if outcome is not TAKEN:
                 exchange.respond(outcome)
             return
-        after = self._steps.index(step) + 1
-        if after < len(self._steps):
+        after = self._all.index(step) + 1
+        if after < len(self._all):
             exchange.on_gone = None
-        for later in self._steps[after:]:
+        for later in self._all[after:]:
             result = later(exchange)
             if result is not None:
                 self._settle(exchange, result, later)

@@ -26,9 +26,16 @@ def request_info_step(member: bool) -> Step:
     def plain(exchange: Exchange) -> None:
         if exchange.trusted:
             take_hop_fields(exchange)
-        info = exchange.info = classify(exchange.method, exchange.path, exchange.query)
-        if b"dryrun" in exchange.query and info.is_kubernetes:
-            exchange.route(exchange.path, rename_dry_run(exchange.query, b"dryrun", b"dryRun"))
+        head = exchange.head
+        info = head.info
+        if info is None or exchange.query is not head.query:
+            info = classify(exchange.method, exchange.path, exchange.query)
+            if b"dryrun" in exchange.query and info.is_kubernetes:
+                exchange.route(exchange.path, rename_dry_run(exchange.query, b"dryrun", b"dryRun"))
+            elif exchange.query is head.query:
+                # The head alone has said it, and nothing was made of it.
+                head.info = info
+        exchange.info = info
 
     def on_member(exchange: Exchange) -> None:
         take_hop_fields(exchange)

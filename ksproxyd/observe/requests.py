@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from ksproxyd.observe.exposition import Family, Histogram, Latency, Samples, head, labels
@@ -63,11 +64,11 @@ class RequestMetrics:
         #: To be told when a request's head is complete; every request that begins is to be :meth:`finished`.
         self.began: Callable[[Observed], None] = self.open.add
         self.overflowed = 0
-        self.abandoned = 0
         #: Bytes of bodies of requests that have ended, from and to clients.
         self.received = 0
         self.sent = 0
-        self._classes = [0] * 6
+        #: How many have ended with each status.
+        self.statuses: defaultdict[int, int] = defaultdict(int)
         self._cells: dict[tuple[str, str, str, str, int], _Cell] = {}
         self._latencies: dict[tuple[str, str, str, str], tuple[str, Latency]] = {}
         self._overflow: _Cell | None = None
@@ -75,12 +76,11 @@ class RequestMetrics:
     def finished(self, exchange: Observed, seconds: float) -> None:
         """The request has ended ``seconds`` after it began: answered, abandoned, or its tunnel closed."""
         self.open.discard(exchange)
-        self.received += exchange.received
+        if exchange.received:
+            self.received += exchange.received
         self.sent += exchange.sent
         status = exchange.status or CLIENT_GONE
-        self._classes[status // 100 if status < 600 else 0] += 1
-        if status == CLIENT_GONE:
-            self.abandoned += 1
+        self.statuses[status] += 1
         info: Classified | None = exchange.info
         if info is None or not info.api_group:
             return
@@ -128,7 +128,7 @@ class RequestMetrics:
                 "ksproxyd_requests_abandoned_total",
                 "counter",
                 "Requests whose client left before there was an answer.",
-                lambda: [("", self.abandoned)],
+                lambda: [("", self.statuses.get(CLIENT_GONE, 0))],
             ),
             Family(
                 "ksproxyd_body_bytes_total",
@@ -151,9 +151,12 @@ class RequestMetrics:
         return cells
 
     def _by_class(self) -> Samples:
+        classes = [0] * 6
+        for status, count in self.statuses.items():
+            classes[status // 100 if status < 600 else 0] += count
         return [
             (labels(**{"class": f"{digit}xx" if digit else OTHER}), count)
-            for digit, count in enumerate(self._classes)
+            for digit, count in enumerate(classes)
             if digit or count
         ]
 

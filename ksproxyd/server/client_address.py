@@ -113,10 +113,14 @@ class Addressed(Protocol):
     """The part of an exchange that is read and set here."""
 
     fields: Fields
-    peer: str
     client: str
     trusted: bool
-    secure: bool
+
+    @property
+    def peer(self) -> str: ...
+
+    @property
+    def secure(self) -> bool: ...
 
 
 class ClientAddress:

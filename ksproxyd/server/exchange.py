@@ -75,11 +75,9 @@ class Exchange:
         "node",
         "on_gone",
         "path",
-        "peer",
         "query",
         "received",
         "refusal",
-        "secure",
         "sent",
         "sink",
         "started",
@@ -122,8 +120,6 @@ class Exchange:
             self.wants_continue = True
         self.started = connection.server.clock.seconds()
         self.client = connection.client
-        self.peer = connection.peer
-        self.secure = connection.secure
         self.trusted = False
         self.info: Any = None
         self.user: Identity = ANONYMOUS
@@ -154,6 +150,16 @@ class Exchange:
         if not self._id:
             self._id = secrets.token_hex(8)
         return self._id
+
+    @property
+    def peer(self) -> str:
+        """The address at the connection's other end."""
+        return self.connection.peer
+
+    @property
+    def secure(self) -> bool:
+        """Whether the connection speaks TLS."""
+        return self.connection.secure
 
     def route(self, path: bytes, query: bytes | None = None) -> None:
         """Serve another path (and query) than the one that was sent."""

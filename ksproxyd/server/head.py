@@ -12,6 +12,7 @@ import re
 import httptools
 
 from ksproxyd.model.message import Item, index_of
+from ksproxyd.model.request_info import RequestInfo
 from ksproxyd.model.status import StatusError, bad_request
 from ksproxyd.server.limits import Limits
 
@@ -57,6 +58,7 @@ class RequestHead:
     __slots__ = (
         "has_query",
         "index",
+        "info",
         "items",
         "keep_alive",
         "length",
@@ -92,6 +94,8 @@ class RequestHead:
         #: The protocol asked for, if the request may switch.
         self.upgrade: bytes | None = None
         self.wants_continue = False
+        #: What the request is about, as far as the head alone says; None: nobody has asked.
+        self.info: RequestInfo | None = None
         #: For whoever passes the request on: for what and whom the fields were last made ready, and what came of it.
         self.passed: tuple[object, object, bytes, bytes] = (None, None, b"", b"")
         #: For what the target was last made ready, and what came of it.

@@ -213,10 +213,9 @@ class UpstreamConnection(Stream):
         self._bodiless = bodiless
         self._complete = False
         self._in_head = True
-        self._head_size = 0
-        self._body_size = 0
-        wait = self.pool.timeouts.response_header
-        self.deadline = self.pool.wheel.now + wait if complete and wait else 0.0
+        pool = self.pool
+        wait = pool.timeouts.response_header
+        self.deadline = pool.wheel.now + wait if complete and wait else 0.0
         self.send(head)
 
     def request_sent(self) -> None:
@@ -270,6 +269,8 @@ class UpstreamConnection(Stream):
                 if known is not None and known.length == len(data) - begin:
                     self._take_whole(sink, known, data[begin:])
                     return
+            self._head_size = 0
+            self._body_size = 0
         before = self._body_size
         try:
             self._parser.feed_data(data)

@@ -96,6 +96,7 @@ class Plan:
 
     __slots__ = (
         "cell",
+        "changed",
         "codings",
         "credentials",
         "down",
@@ -144,6 +145,12 @@ class Plan:
         self.on_answer = on_answer
         #: The statuses that ``on_answer`` is for; None: all.
         self.on_statuses = on_statuses
+        #: The statuses of answers that ``on_answer`` or ``down`` may change; None: all.
+        self.changed: frozenset[int] | None = frozenset()
+        if down is not None:
+            self.changed = None
+        elif on_answer is not None:
+            self.changed = on_statuses
         self.policy = policy
         self.cell = cell
 

@@ -209,7 +209,7 @@ class Relay:
     def head(self, head: AnswerHead) -> None:
         exchange = self.exchange
         plan = self.plan
-        status, items, length, dated = head.status, head.items, head.length, head.dated
+        status = head.status
         seconds = exchange.upstream_seconds = self.proxy.clock.seconds() - self._begun
         if plan.cell is not None:
             plan.cell.answered(status, seconds)
@@ -218,25 +218,29 @@ class Relay:
         if self._upload is not None and not self._upload.started:
             # The backend has decided without the body, and nobody is to be asked for it any more.
             self._stop_upload()
-        if plan.down is not None or (
-            plan.on_answer is not None and (plan.on_statuses is None or status in plan.on_statuses)
-        ):
-            changed = self._change(Answer(status, list(items), length, dated))
-            if changed is None:
-                return
-            status, items, length, dated = changed.status, tuple(changed.items), changed.length, changed.dated
+        changed = plan.changed
+        if changed is None or status in changed or exchange.extra_headers is not None or self._method == b"HEAD":
+            self._start_changed(head)
+        else:
+            exchange.start_lines(status, head.lines, head.length, head.dated, head.whole)
+
+    def _start_changed(self, head: AnswerHead) -> None:
+        """Begin the answer where the client may not get the head that has come."""
+        exchange = self.exchange
+        answer = Answer(head.status, list(head.items), head.length, head.dated)
+        changed = self.plan.changed
+        if (changed is None or head.status in changed) and not self._change(answer):
+            return
         if self._method == b"HEAD" and exchange.method != "HEAD":
             # A rule has made a HEAD of it: the body that the client is entitled to is an empty one.
-            length = None if status == 304 else 0
+            answer.length = None if answer.status == 304 else 0
+        items = tuple(answer.items)
         if exchange.extra_headers is not None:
             items = only_ours(items, exchange.extra_headers)
-        if items is head.items:
-            exchange.start_lines(status, head.lines, length, dated, head.whole if length is head.length else b"")
-        else:
-            exchange.start_lines(status, field_lines(items), length, dated)
+        exchange.start_lines(answer.status, field_lines(items), answer.length, answer.dated)
 
-    def _change(self, answer: Answer) -> Answer | None:
-        """Apply the plan's hook and header rules; None when another answer has been given instead."""
+    def _change(self, answer: Answer) -> bool:
+        """Apply the plan's hook and header rules; False when another answer has been given instead."""
         plan = self.plan
         try:
             if plan.on_answer is not None and (plan.on_statuses is None or answer.status in plan.on_statuses):
@@ -249,14 +253,14 @@ class Relay:
             if plan.policy is not None:
                 plan.policy.done(self.exchange)
             self.exchange.refuse(error)
-            return None
+            return False
         if plan.down is not None:
             answer.items = plan.down.apply(answer.items)
             answer.dated = any(item[0] == b"date" for item in answer.items)
         if answer.body is not None:
             self._filtered = FilteredBody(self, answer.body, self.proxy.turns)
             answer.length = None
-        return answer
+        return True
 
     def data(self, data: bytes) -> None:
         if self._filtered is not None:

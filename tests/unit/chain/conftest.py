@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,8 @@ class FakeExchange:
         self.target = target
         self.path, mark, self.query = target.partition(b"?")
         self.has_query = bool(mark)
+        #: As it was sent (a :class:`ksproxyd.server.head.RequestHead`).
+        self.head = SimpleNamespace(path=self.path, query=self.query, info=None)
         self.fields = Fields((name.replace("_", "-").encode(), value.encode()) for name, value in fields.items())
         self.trusted = False
         self.upgrade: bytes | None = None

@@ -284,3 +284,27 @@ def test_a_coroutine_that_forwards_leaves_it_to_the_relay_to_be_cancelled(exchan
         body.callback(b"")
     request.leave()
     assert gone == ["relay"]
+
+
+def test_a_step_that_is_left_out_is_passed_by(rehearsed: Callable[..., Line], exchange: Make) -> None:
+    line = rehearsed(None, None, leaf=Response(200))
+    line.chain.leave_out("s0")
+    line.chain.handle(exchange())
+    assert line.ran == ["s1", "leaf"]
+    line.chain.leave_out("s0", False)
+    line.chain.handle(exchange())
+    assert line.ran == ["s1", "leaf", "s0", "s1", "leaf"]
+
+
+def test_one_that_waits_goes_on_where_its_step_is_left_out_meanwhile(exchange: Make) -> None:
+    waiting: Deferred[None] = Deferred()
+    line = Line(None, waiting, None, leaf=Response(200))
+    line.chain.handle(exchange())
+    line.chain.leave_out("s1")
+    waiting.callback(None)
+    assert line.ran == ["s0", "s1", "s2", "leaf"]
+
+
+def test_only_steps_that_there_are_can_be_left_out() -> None:
+    with pytest.raises(ValueError, match="no step s7"):
+        Line(None).chain.leave_out("s7")

@@ -104,7 +104,7 @@ class TestSmall:
         registry, clock = small(), Clock()
         node = Metrics(registry, clock)
         first = now(node.handle(FakeExchange())).body
-        registry.requests.abandoned = 77
+        registry.requests.statuses[499] = 77
         clock.advance(SHARED / 2)
         assert now(node.handle(FakeExchange())).body == first
         clock.advance(SHARED / 2)
