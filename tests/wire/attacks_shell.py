@@ -55,7 +55,7 @@ def ways(who: str, nodes: bool) -> list[Attack]:
         way("exec behind two dots", "GET", f"{N1}/pods/p/log/../exec?command=sh", *WEBSOCKET, by=""),
         way("exec in capitals", "GET", f"{POD}/EXEC?command=sh", *WEBSOCKET, by="", shows=True),
         way("exec on the host cluster", "GET", f"/clusters/host{EXEC}", *WEBSOCKET, by="pa"),
-        way("exec on the host cluster, as it was", "GET", EXEC.replace("/api", "/api/clusters/host"), *WEBSOCKET, by="pa"),
+        way("exec on the host cluster, as it was", "GET", f"/api/clusters/host{EXEC[4:]}", *WEBSOCKET, by="pa"),
         way("exec below watch", "GET", EXEC.replace("/v1/", "/v1/watch/"), *WEBSOCKET),
         way("exec below watch with POST", "POST", EXEC.replace("/v1/", "/v1/watch/"), *SPDY),
         way("exec below proxy", "GET", EXEC.replace("/v1/", "/v1/proxy/"), *WEBSOCKET),
