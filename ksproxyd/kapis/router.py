@@ -36,6 +36,8 @@ class Router:
         self.prefix = prefix
         self._title = title
         self.routes = tuple(routes)
+        #: Asked for paths that there is no route for, if there is such a one.
+        self.fallback: Callable[[Exchange], Outcome] | None = None
         self._patterns: dict[tuple[str, ...], dict[str, Handler]] = {}
         for route in self.routes:
             methods = self._patterns.setdefault(tuple(route.pattern.split("/")[1:]), {})
@@ -48,6 +50,8 @@ class Router:
         segments = exchange.info.path[len(self.prefix) :].rstrip("/").split("/")[1:]
         found = self._find(segments)
         if found is None:
+            if self.fallback is not None:
+                return self.fallback(exchange)
             raise nothing_here(exchange)
         methods, parameters = found
         handler = methods.get("GET" if exchange.method == "HEAD" else exchange.method)

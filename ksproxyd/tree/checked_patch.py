@@ -1,7 +1,7 @@
 """A patch of which it is known beforehand what it makes of an object.
 
-Nobody but the server knows that, so it is asked, with a dry run. The patch is bound to the version of the object that it
-was tried on: it does what was looked at, or nothing.
+Nobody but the server knows that, so it is asked, with a dry run. The patch is bound to the version of the object that
+it was tried on: it does what was looked at, or nothing.
 """
 
 from __future__ import annotations

