@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from ksproxyd.authz.bindings import Bindings
 from ksproxyd.authz.decision import Authorizer, always_allow, always_deny
+from ksproxyd.authz.engine import Engine, Reactor, available
 from ksproxyd.authz.escalation import Escalation
 from ksproxyd.authz.memory import Memory
 from ksproxyd.authz.paths import with_public_paths
@@ -28,9 +29,12 @@ class Authorization:
 
     log = Logger()
 
-    def __init__(self, state: State, settings: Settings) -> None:
+    def __init__(self, reactor: Reactor, state: State, settings: Settings) -> None:
+        wanted = settings.ksproxyd.authorization.policy_engine == "auto" and available()
+        #: For policies that are not understood without one.
+        self.engine = Engine(reactor, settings.ksproxyd.authorization.policy_timeout) if wanted else None
         namespaces = state.store(NAMESPACES)
-        self.roles = Roles({kind.name: state.store(kind) for kind in ROLE_KINDS})
+        self.roles = Roles({kind.name: state.store(kind) for kind in ROLE_KINDS}, engine=wanted)
         self.bindings = Bindings({kind: state.store(kind) for kind in BINDING_KINDS})
         self.rbac = RBAC(self.roles, self.bindings, namespaces)
         mode = settings.authorization.mode
@@ -51,6 +55,11 @@ class Authorization:
             templates.values,
         )
         self._isolation = mode != "AlwaysAllow"
+
+    def stop(self) -> None:
+        """Ask no engine any more."""
+        if self.engine is not None:
+            self.engine.stop()
 
     def write_checks(self, client: KubeClient) -> WriteChecks:
         """What is asked before something is written that gives rights, or says whose something is."""

@@ -74,6 +74,7 @@ from ksproxyd.tree.routes import Routes
 from ksproxyd.tree.status_probe import StatusProbe
 from ksproxyd.tree.user_secrets import UserSecrets
 from ksproxyd.tree.version import Version
+from ksproxyd.tree.write_guard import WriteGuard
 from ksproxyd.upstream.client import Client
 from ksproxyd.upstream.errors import UpstreamError
 from ksproxyd.upstream.guard import Condition
@@ -153,6 +154,7 @@ class Gateway:
         self._unsubscribe: Callable[[], None] | None = None
         self._version: Version | None = None
         self._recheck: Recheck | None = None
+        self._chain: Chain | None = None
         self._handle: Any = None
         self._syncing: Deferred[None] | None = None
         self._refresh: IDelayedCall | None = None
@@ -175,7 +177,7 @@ class Gateway:
         timing = self.settings.ksproxyd.timeouts
         client = self.kube_client = KubeClient(self.client, kube, self._reactor, timeout=timing.kube_request)
         self.state = State(client, self._random, timing=Timing(silence=timing.watch_silence))
-        self.authorization = Authorization(self.state, self.settings)
+        self.authorization = Authorization(self._reactor, self.state, self.settings)
         await self._start_audit(client)
         self.members = MemberClusters(
             self.state,
@@ -226,7 +228,9 @@ class Gateway:
             self._monotonic,
             self.metrics.steps.observe,
         )
+        self._chain = chain
         self._handle = chain.handle
+        chain.leave_out("cors", self._cors is None)
         self.logins.start()
         self._recheck = Recheck(
             self._reactor,
@@ -234,6 +238,7 @@ class Gateway:
             self.logins.authenticator,
             self.authorization.authorizer,
             timing.recheck,
+            self.authorization.engine,
         )
         self._recheck.start()
         self._syncing = self.state.start()
@@ -323,7 +328,7 @@ class Gateway:
             ("authenticate", authenticate_step(self.logins.authenticator, anonymous)),
             *([] if self.audit is None else [("audit", self.audit.admitted)]),
             ("dispatch", dispatch_step(self.members)),
-            ("authorize", authorize_step(self.authorization.authorizer)),
+            ("authorize", authorize_step(self.authorization.authorizer, self.authorization.engine)),
             ("synced", synced_step(lambda: self.synced)),
         ]
 
@@ -390,6 +395,8 @@ class Gateway:
             UserSecrets(lambda user: rights.may_grant(user, ""), self.kube_client),
             impersonation=_IMPERSONATED[self.settings.ksproxyd.authorization.impersonation],
         )
+        assert self.kube_client is not None
+        self._kube_api.guard = WriteGuard(self.authorization.write_checks(self.kube_client), self.kube_client)
         tree.mount("/api", self._kube_api, subtree=True)
         tree.mount("/apis", self._kube_api, subtree=True)
         assert self.openapi is not None
@@ -443,6 +450,8 @@ class Gateway:
 
     def _synced(self, _: None) -> None:
         self._syncing = None
+        if self._chain is not None and self.synced:
+            self._chain.leave_out("synced")
         self.log.info("in sync with the cluster: {what}", what=self._describe())
         self.notifier.status(self._describe())
 
@@ -518,6 +527,8 @@ class Gateway:
             upstream_timeouts(ours), ours.pool.max_idle_per_target, ours.pool.max_connections_per_target
         )
         self._cors = cors(ours)
+        if self._chain is not None:
+            self._chain.leave_out("cors", self._cors is None)
         self.trusted.replace(ours.trusted_proxies)
         for server in self.listeners.servers:
             server.limits = limits(ours)
@@ -558,6 +569,8 @@ class Gateway:
             await self.logins.stop()
         if self.apis is not None:
             self.apis.stop()
+        if self.authorization is not None:
+            self.authorization.stop()
         if self._unsubscribe is not None:
             self._unsubscribe()
         if self.openapi is not None:

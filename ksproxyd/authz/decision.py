@@ -10,10 +10,15 @@ from ksproxyd.model.request_info import RequestInfo
 
 
 class Decision(NamedTuple):
-    """``reason`` says which binding allowed it, or what of a refusal is not the user's fault (spec 03, 2.11)."""
+    """``reason`` says which binding allowed it, or what of a refusal is not the user's fault (spec 03, 2.11).
+
+    ``open`` are policies that may allow it yet, if an engine says so (:mod:`.engine`); whoever cannot wait takes the
+    decision as it is.
+    """
 
     allowed: bool
     reason: str = ""
+    open: tuple[str, ...] = ()
 
 
 #: Says yes, no, or nothing; nothing is no. May raise :class:`~ksproxyd.model.status.StatusError` where it cannot know.

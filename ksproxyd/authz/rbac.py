@@ -81,12 +81,18 @@ class RBAC:
         """Whether ``user`` may do ``info``. Raises a 503 before the roles are known."""
         self.need_sync()
         problems: list[str] = []
+        open_: dict[str, None] = {}
         for grant in self.grants(user, info):
             if grant.problem:
                 problems.append(grant.problem)
-            elif grant.role is not None and allows(grant, user, info):
-                return Decision(True, grant.reason())
-        return Decision(False, "RBAC: " + _aggregate(problems)) if problems else REFUSED
+            elif grant.role is not None:
+                if allows(grant, user, info):
+                    return Decision(True, grant.reason())
+                if grant.role.foreign:
+                    open_[grant.role.foreign] = None
+        if not problems and not open_:
+            return REFUSED
+        return Decision(False, "RBAC: " + _aggregate(problems) if problems else "", tuple(open_))
 
     def need_sync(self) -> None:
         """Raises a 503 before the roles are known: what is not known yet is not to be refused for good."""

@@ -68,7 +68,7 @@ class Rights:
         if role and found is None:
             return False
         wanted = ALL if found is None else found.rules
-        if found is not None and found.policy is not None:
+        if found is not None and (found.policy is not None or found.foreign):
             wanted = ALL
         return not missing(wanted, self.held(user, scope=GLOBAL))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 from twisted.logger import Logger
 
-from ksproxyd.authz.policy import Policy, UnsupportedPolicy, compile_policy
+from ksproxyd.authz.policy import LIMIT, Policy, UnsupportedPolicy, compile_policy
 from ksproxyd.authz.rules import Rule, rules_of
 from ksproxyd.model.request_info import WORKSPACE_LABEL
 from ksproxyd.state.store import Object, Store
@@ -18,11 +18,15 @@ POLICY = "iam.kubesphere.io/rego-override"
 
 
 class Role(msgspec.Struct, frozen=True):
-    """What a role grants. ``workspace`` is the one it belongs to, for a WorkspaceRole."""
+    """What a role grants. ``workspace`` is the one it belongs to, for a WorkspaceRole.
+
+    ``foreign`` is a policy that takes an engine, where there is one.
+    """
 
     rules: tuple[Rule, ...]
     policy: Policy | None = None
     workspace: str = ""
+    foreign: str = ""
 
 
 #: Kind, namespace (empty for what has none) and name.
@@ -30,12 +34,13 @@ RoleKey = tuple[str, str, str]
 
 
 class Roles:
-    """The roles of the four kinds; ``stores`` by kind. ``foreign`` is told of a policy that is not understood."""
+    """The roles of the four kinds; ``stores`` by kind. ``engine``: there is one for policies that take one."""
 
     log = Logger()
 
-    def __init__(self, stores: Mapping[str, Store]) -> None:
+    def __init__(self, stores: Mapping[str, Store], *, engine: bool = False) -> None:
         self._stores = stores
+        self._engine = engine
         self._compiled: dict[RoleKey, Role | None] = {}
         #: Policies that are not understood, and why: they grant nothing.
         self.foreign: dict[RoleKey, str] = {}
@@ -91,17 +96,23 @@ class Roles:
         return forget
 
     def _compile(self, key: RoleKey, obj: Object) -> Role:
-        policy = None
+        policy, foreign = None, ""
         source = text(obj, "metadata", "annotations", POLICY)
         if source.strip():
             try:
                 policy = compile_policy(source)
             except UnsupportedPolicy as error:
-                self.foreign[key] = str(error)
-                self.log.warn(
-                    "the policy of {kind} {name} grants nothing, as it is not understood: {error}",
-                    kind=key[0],
-                    name="/".join(filter(None, key[1:])),
-                    error=error,
-                )
-        return Role(rules_of(obj), policy, text(obj, "metadata", "labels", WORKSPACE_LABEL))
+                if self._engine and len(source) <= LIMIT:
+                    foreign = source
+                else:
+                    self._grants_nothing(key, error)
+        return Role(rules_of(obj), policy, text(obj, "metadata", "labels", WORKSPACE_LABEL), foreign)
+
+    def _grants_nothing(self, key: RoleKey, error: UnsupportedPolicy) -> None:
+        self.foreign[key] = str(error)
+        self.log.warn(
+            "the policy of {kind} {name} grants nothing: {error} (more is understood with the extra rego installed)",
+            kind=key[0],
+            name="/".join(filter(None, key[1:])),
+            error=error,
+        )

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from ksproxyd.authn.authenticator import Authenticator
 from ksproxyd.authn.rejection import SharedUnavailable
 from ksproxyd.authz.decision import Authorizer
-from ksproxyd.authz.streaming import decide
+from ksproxyd.authz.engine import Engine, settled_whole
 from ksproxyd.kube.pacing import Pacer
 from ksproxyd.model.identity import Identity
 from ksproxyd.model.status import StatusError
@@ -45,11 +45,13 @@ class Recheck:
         authenticator: Authenticator,
         authorizer: Authorizer,
         interval: float,
+        engine: Engine | None = None,
     ) -> None:
         self._clock = clock
         self._servers = servers
         self._authenticator = authenticator
         self._authorizer = authorizer
+        self._engine = engine
         self.interval = interval
         #: Exchanges that were ended.
         self.ended = 0
@@ -111,7 +113,9 @@ class Recheck:
                 return "the login has ended"
             # What a member cluster serves, it authorizes.
             if exchange.cluster is None:
-                decision, _ = decide(self._authorizer, user, exchange.info, exchange.upgrade is not None)
+                decision, _ = await settled_whole(
+                    self._authorizer, self._engine, user, exchange.info, exchange.upgrade is not None
+                )
                 if not decision.allowed:
                     return "the right to it was withdrawn"
         except (SharedUnavailable, StatusError):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
 
-from ksproxyd.settings.kinds import read_text
+from ksproxyd.settings.kinds import Duration, read_text, seconds
 from ksproxyd.settings.section import Section, setting
 
 
@@ -23,4 +23,12 @@ class RightsSettings(Section):
         "Whether requests to the Kubernetes API name their user, so that its audit log does. `restricted`: what its "
         "own RBAC does not grant the user is refused there; `trusted`: with group `system:masters`, so that what is "
         "allowed here is allowed there. The gateway's account needs the verb `impersonate` on users and groups.",
+    )
+    policy_engine: Annotated[Literal["auto", "off"], BeforeValidator(read_text)] = setting(
+        "auto",
+        "What becomes of policies of roles that are more than comparisons. `auto`: a Rego engine is asked where one is "
+        "installed (the extra `rego`); `off`, or without one: they grant nothing.",
+    )
+    policy_timeout: Annotated[Duration, seconds(0.01, 5)] = setting(
+        0.5, "How long the engine may take for one question; a policy that takes longer grants nothing for a minute."
     )
