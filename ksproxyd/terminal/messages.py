@@ -69,10 +69,7 @@ def parse(payload: bytes) -> Message:
         raise Malformed(1007, "the message is not JSON") from None
     if not isinstance(value, dict):
         raise Malformed(1007, "the message is not a JSON object")
-    members: dict[str, Any] = {}
-    for key, member in value.items():
-        if member is not None:
-            members[key.lower()] = member
+    members = lower(value)
     operation = members.get("op", "")
     if not isinstance(operation, str):
         raise Malformed(1002, "Op is not a string")
@@ -83,11 +80,21 @@ def parse(payload: bytes) -> Message:
         # A lone half of a surrogate pair is no character.
         return Stdin(data.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode())
     if operation == "resize":
-        columns, rows = _size(members, "cols"), _size(members, "rows")
-        if not columns or not rows:
-            return Ignored(operation)
-        return Resize(min(columns, MOST), min(rows, MOST))
+        return size(members, "cols", "rows")
     return Ignored(operation)
+
+
+def lower(value: dict[str, Any]) -> dict[str, Any]:
+    """The members of an object with their names in lower case; ``null`` is as if there were none."""
+    return {key.lower(): member for key, member in value.items() if member is not None}
+
+
+def size(members: dict[str, Any], columns: str, rows: str) -> Resize | Ignored:
+    """The size in two of the members, which are named in lower case. Raises :class:`Malformed` 1002."""
+    found = _size(members, columns), _size(members, rows)
+    if not all(found):
+        return Ignored("resize")
+    return Resize(min(found[0], MOST), min(found[1], MOST))
 
 
 def _size(members: dict[str, Any], name: str) -> int:
@@ -107,6 +114,11 @@ def stdout(text: str) -> str:
 def toast(text: str) -> str:
     """The message with a line about the session; it stands for itself wherever the cursor was."""
     return _message("toast", f"\r\n[{text}]\r\n")
+
+
+def session(credential: str) -> str:
+    """The message that tells a page how to come back to its session. It is a secret of that page."""
+    return _message("session", credential)
 
 
 #: What may end a script or a line in places where messages end up in a page.
