@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 from support_oauth import HASH
+from support_rights import EVERY_RESOURCE, READING, RightsWorld, binding, fixtures, role, rule
 from support_rights import IAM as IAM_VERSION
-from support_rights import READING, RightsWorld, binding, fixtures, role, rule
 
 from ksproxyd.standalone.storage.store import ADDED, DELETED, Event
 from ksproxyd.testing import Answer
@@ -142,9 +142,19 @@ def more() -> list[Any]:
             "metadata": {"name": "host", "labels": {"cluster-role.kubesphere.io/host": ""}},
             "spec": {"connection": {"type": "direct", "kubeconfig": _ENCODED}},
         },
+        {
+            "apiVersion": IAM_VERSION,
+            "kind": "RoleTemplate",
+            "metadata": {"name": "everything", "labels": {"iam.kubesphere.io/scope": "namespace"}},
+            "spec": {"rules": EVERY_RESOURCE},
+        },
         role("Role", "manages-members", members + READING, namespace="n1"),
         role("WorkspaceRole", "ws1-manages-members", members + READING, workspace="ws1"),
-        role("GlobalRole", "manages-users", [rule(["iam.kubesphere.io"], ["users", "users/*"], ["*"])]),
+        role(
+            "GlobalRole",
+            "manages-users",
+            [rule(["iam.kubesphere.io"], ["users", "users/password", "users/loginrecords"], ["*"])],
+        ),
         role(
             "Role",
             "writes-roles",
