@@ -47,8 +47,17 @@ class Named(Protocol):
     def name(self) -> str: ...
 
 
+class Counted(Protocol):
+    """The head of a request, which may serve many: what one with this info and status was counted in."""
+
+    counted: tuple[object, int, Any]
+
+
 class Observed(Protocol):
     """An exchange. ``info`` is None until the request has been classified."""
+
+    @property
+    def head(self) -> Counted: ...
 
     @property
     def id(self) -> str: ...

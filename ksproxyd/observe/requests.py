@@ -82,16 +82,24 @@ class RequestMetrics:
         status = exchange.status or CLIENT_GONE
         self.statuses[status] += 1
         info: Classified | None = exchange.info
-        if info is None or not info.api_group:
-            return
-        # Upgraded requests have always been counted as 200 under this name; dashboards rely on it.
-        code = 200 if status == SWITCHED else status
-        cell = self._cells.get((info.verb, info.api_group, info.api_version, info.resource, code))
-        if cell is None:
-            cell = self._cell(info.verb, info.api_group, info.api_version, info.resource, code)
+        timed = True
+        known, code, cell = exchange.head.counted
+        if known is not info or code != status:
+            if info is None or not info.api_group:
+                return
+            # Upgraded requests have always been counted as 200 under this name; dashboards rely on it.
+            code = 200 if status == SWITCHED else status
+            cell = self._cells.get((info.verb, info.api_group, info.api_version, info.resource, code))
+            if status == SWITCHED or info.subresource:
+                timed = not long_running(exchange)
+            elif cell is not None:
+                # The next request with this head and this outcome belongs there, too.
+                exchange.head.counted = (info, status, cell)
+            if cell is None:
+                cell = self._cell(info.verb, info.api_group, info.api_version, info.resource, code)
         cell.count += 1
         latency = cell.latency
-        if latency is not None and ((status != SWITCHED and not info.subresource) or not long_running(exchange)):
+        if timed and latency is not None:
             # Most are among the fastest, and comparing once is cheaper than a search.
             latency.buckets[0 if seconds <= _FASTEST else bisect_left(DURATION_BOUNDS, seconds)] += 1
             latency.total += seconds

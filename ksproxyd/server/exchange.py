@@ -65,19 +65,16 @@ class Exchange:
         "extra_headers",
         "fields",
         "finished",
-        "has_query",
         "head",
         "info",
         "keep_alive",
         "length",
         "method",
-        "minor",
         "node",
         "on_gone",
         "path",
         "query",
         "received",
-        "refusal",
         "sent",
         "sink",
         "started",
@@ -90,6 +87,8 @@ class Exchange:
     )
 
     wants_continue: bool = False
+    #: Set by the server instead of handing the exchange on: the request is refused with this.
+    refusal: StatusError | None = None
     cluster: Any = None
     notes: dict[str, Any] | None = None
     hijacked: bool = False
@@ -107,8 +106,6 @@ class Exchange:
         self.target = head.target
         self.path = head.path
         self.query = head.query
-        self.has_query = head.has_query
-        self.minor = head.minor
         self.keep_alive = head.keep_alive
         self.upgrade = head.upgrade
         self.fields = fields = _new_fields(Fields)
@@ -136,8 +133,6 @@ class Exchange:
         self.received = 0
         self.upstream_seconds = 0.0
         self.finished = False
-        #: Set by the server instead of handing the exchange on: the request is refused with this.
-        self.refusal: StatusError | None = None
         self.on_gone: Callable[[], object] | None = None
         self.sink: BodySink | None = None
         self._chunked = False
@@ -150,6 +145,16 @@ class Exchange:
         if not self._id:
             self._id = secrets.token_hex(8)
         return self._id
+
+    @property
+    def minor(self) -> int:
+        """The client speaks HTTP/1.<this>."""
+        return self.head.minor
+
+    @property
+    def has_query(self) -> bool:
+        """Whether there is a query, be it an empty one."""
+        return b"?" in self.target
 
     @property
     def peer(self) -> str:
@@ -166,8 +171,8 @@ class Exchange:
         self.path = path
         if query is not None:
             self.query = query
-            self.has_query = bool(query)
-        self.target = path + b"?" + self.query if self.has_query else path
+        asks = self.has_query if query is None else bool(query)
+        self.target = path + b"?" + self.query if asks else path
 
     # -- answering -------------------------------------------------------------------------------------
 
@@ -220,7 +225,7 @@ class Exchange:
             whole
             and self.keep_alive
             and self.body_done
-            and self.minor
+            and self.head.minor
             and self.extra_headers is None
             and self.method != "HEAD"
             and not connection.draining

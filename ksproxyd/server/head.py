@@ -8,6 +8,7 @@ does not fit the method, a request line that is not spelt exactly.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import httptools
 
@@ -56,6 +57,7 @@ class RequestHead:
     """
 
     __slots__ = (
+        "counted",
         "has_query",
         "index",
         "info",
@@ -96,6 +98,8 @@ class RequestHead:
         self.wants_continue = False
         #: What the request is about, as far as the head alone says; None: nobody has asked.
         self.info: RequestInfo | None = None
+        #: For the metrics: the info and status of the last request with this head, and where it was counted.
+        self.counted: tuple[object, int, Any] = (None, 0, None)
         #: For whoever passes the request on: for what and whom the fields were last made ready, and what came of it.
         self.passed: tuple[object, object, bytes, bytes] = (None, None, b"", b"")
         #: For what the target was last made ready, and what came of it.

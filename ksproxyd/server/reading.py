@@ -130,8 +130,10 @@ class RequestStream(Stream):
             if head is not None:
                 # The parser stands where a request begins, and stays: it would say the same again.
                 self._turn = 1
+                # Nothing is begun, so nothing is held and nobody is waited for.
+                self.deadline = 0.0
                 self.current = exchange = self._begun(head)
-                self._run(exchange)
+                self.server.handle(exchange)
                 return
         before = -1
         self._raw = data
@@ -328,6 +330,7 @@ class RequestStream(Stream):
             and not head.length
             and head.keep_alive
             and head.upgrade is None
+            and head.path != b"*"
             and raw.find(b"\r\n\r\n") + 4 == len(raw)
             and type(raw) is bytes
         ):

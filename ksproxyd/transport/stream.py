@@ -136,8 +136,10 @@ class Stream(Protocol):
                     self.abort()
                     return
         held = self._held
-        self._held = held + data if held else data
-        if not outbox.collecting or len(self._held) > SMALL:
+        if held:
+            data = held + data
+        self._held = data
+        if not outbox.collecting or len(data) > SMALL:
             self.send_held()
         elif not held:
             outbox.senders.append(self)

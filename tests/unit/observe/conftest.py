@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ class FakeExchange:
         self.target = target
         self.path, _, self.query = target.partition(b"?")
         self.minor = 1
+        self.head = SimpleNamespace(counted=(None, 0, None))
         self.client = "192.0.2.7"
         self.user: Identity = ANONYMOUS
         self.info: Any = classify(method, self.path, self.query)

@@ -51,6 +51,34 @@ class TestSpec:
             series(**DEPLOYMENTS, code="403"): 1.0,
         }
 
+    def test_one_head_with_several_outcomes(self, exchange: Make) -> None:
+        """A head remembers where it was counted last; what came of it otherwise is counted elsewhere."""
+        metrics = RequestMetrics(known, 100)
+        one, other = exchange(), exchange(target=b"/api/v1/pods")
+        other.head = one.head
+        for status in (200, 200, 403, 200, 403):
+            one.status = other.status = status
+            observe(metrics, one)
+            observe(metrics, other)
+        other.info = None
+        observe(metrics, other)
+        assert exposed(metrics)["ks_server_request_total"] == {
+            series(**DEPLOYMENTS, code="200"): 3.0,
+            series(**DEPLOYMENTS, code="403"): 2.0,
+        }
+
+    def test_what_becomes_known_later_gets_its_name_then(self, exchange: Make) -> None:
+        served: set[tuple[str, str, str]] = set()
+        metrics = RequestMetrics(lambda *names: names in served, 100)
+        one = exchange()
+        observe(metrics, one)
+        observe(metrics, one)
+        served.add(("apps", "v1", "deployments"))
+        observe(metrics, one)
+        found = exposed(metrics)["ks_server_request_total"]
+        assert found[series(**DEPLOYMENTS, code="200")] == 1
+        assert sum(found.values()) == 3
+
     def test_histogram(self, exchange: Make) -> None:
         metrics = RequestMetrics(known, 100)
         for seconds in (0.05, 0.051, 61.0):
