@@ -27,6 +27,14 @@ def container_path(path: str) -> str:
     return posixpath.normpath("/" + path.lstrip("/"))
 
 
+def literally(path: str) -> tuple[str, ...]:
+    """Options for tar to take ``path`` as it is.
+
+    GNU tar takes backslashes in names for escapes unless it is told otherwise, which others do not understand.
+    """
+    return ("--no-unquote",) if "\\" in path else ()
+
+
 def stored_name(filename: str) -> str:
     """The name that an uploaded file gets: what browsers send may have folders before it. Raises :class:`BadName`."""
     name = filename.replace("\\", "/").rpartition("/")[2] if "/" in filename else filename
