@@ -396,7 +396,9 @@ class Gateway:
             impersonation=_IMPERSONATED[self.settings.ksproxyd.authorization.impersonation],
         )
         assert self.kube_client is not None
-        self._kube_api.guard = WriteGuard(self.authorization.write_checks(self.kube_client), self.kube_client)
+        checks = self.authorization.write_checks(self.kube_client)
+        self._kube_api.guard = WriteGuard(checks, self.kube_client)
+        self.apis.mount_rest(tree, checks, self._kube_api.pass_on)
         tree.mount("/api", self._kube_api, subtree=True)
         tree.mount("/apis", self._kube_api, subtree=True)
         assert self.openapi is not None
