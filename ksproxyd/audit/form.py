@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from ksproxyd.audit.event import Body, Event, Place, moment
 from ksproxyd.audit.redact import recorded
 from ksproxyd.model.identity import Identity
+from ksproxyd.model.request_info import RequestInfo
 from ksproxyd.observe.redact import redact_text
 
 #: Writes an event.
@@ -22,95 +24,86 @@ AGENT, MESSAGE, ANNOTATION = 512, 1024, 2048
 PREFIX = "ksproxyd.io/"
 
 
-class _User(msgspec.Struct, omit_defaults=True):
-    username: str = ""
-    uid: str = ""
-    groups: tuple[str, ...] = ()
-    extra: dict[str, tuple[str, ...]] | None = None
-
-
-class _Object(msgspec.Struct, rename="pascal"):
-    resource: str
-    namespace: str
-    name: str
-    uid: str = msgspec.field(name="UID")
-    api_group: str = msgspec.field(name="APIGroup")
-    api_version: str = msgspec.field(name="APIVersion")
-    resource_version: str
-    subresource: str
-
-
-class _Status(msgspec.Struct, omit_defaults=True):
-    metadata: msgspec.Raw
-    code: int = 0
-
-
-class _Event(msgspec.Struct, rename="pascal"):
-    workspace: str
-    cluster: str
-    message: str
-    host_name: str
-    host_ip: str = msgspec.field(name="HostIP")
-    level: str
-    audit_id: str = msgspec.field(name="AuditID")
-    stage: str
-    request_uri: str = msgspec.field(name="RequestURI")
-    verb: str
-    user: _User
-    impersonated_user: None
-    source_ips: str = msgspec.field(name="SourceIPs")
-    user_agent: str
-    object_ref: _Object
-    response_status: _Status
-    request_object: Any
-    response_object: Any
-    request_received_timestamp: str
-    stage_timestamp: str
-    annotations: dict[str, str] | None
-
-
-_EMPTY = msgspec.Raw(b"{}")
 _encode = msgspec.json.encode
+
+#: Users and meanings of paths whose text is remembered.
+_REMEMBERED = 2048
+
+
+_text = lru_cache(_REMEMBERED)(_encode)
+
+
+@lru_cache(_REMEMBERED)
+def _agent_text(agent: bytes) -> bytes:
+    return _encode(agent.decode("utf-8", "replace"))
+
+
+class _Texts:
+    """The JSON text of what many events share, by the very object: users and meanings of paths are kept by others, and
+    the same one comes again and again.
+    """
+
+    __slots__ = ("_known", "_text")
+
+    def __init__(self, text: Callable[[Any], bytes]) -> None:
+        self._text = text
+        self._known: dict[int, tuple[object, bytes]] = {}
+
+    def __call__(self, shared: Any) -> bytes:
+        known = self._known.get(id(shared))
+        # The object is kept beside its text, so another cannot have its number.
+        if known is not None and known[0] is shared:
+            return known[1]
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        text = self._text(shared)
+        self._known[id(shared)] = shared, text
+        return text
 
 
 def kubesphere_writer(place: Place) -> Writer:
     """What writes events recorded at ``place``."""
+    here = b'"HostName":%b,"HostIP":%b,' % (_encode(place.host_name), _encode(place.host_ip))
+    users, objects, paths = _Texts(_user), _Texts(_object), _Texts(lambda info: _encode(plain(info.path)))
 
     def write(event: Event) -> bytes:
         info = event.info
-        request, response = bodies(event)
-        return _encode(
-            _Event(
-                workspace=event.workspace,
-                cluster=event.cluster,
-                message=redact_text(event.message[:MESSAGE]),
-                host_name=place.host_name,
-                host_ip=place.host_ip,
-                level=event.level,
-                audit_id=event.id,
-                stage=event.stage,
-                request_uri=plain(info.path),
-                verb=event.verb,
-                user=_user(event.user),
-                impersonated_user=None,
-                source_ips=event.client,
-                user_agent=agent(event),
-                object_ref=_Object(
-                    resource=info.resource,
-                    namespace=info.namespace,
-                    name=plain(event.name or info.name),
-                    uid="",
-                    api_group=info.api_group,
-                    api_version=info.api_version,
-                    resource_version=info.scope,
-                    subresource=info.subresource,
-                ),
-                response_status=_Status(_EMPTY, event.status),
-                request_object=request,
-                response_object=response,
-                request_received_timestamp=moment(event.received),
-                stage_timestamp=moment(event.at),
-                annotations=noted(event),
+        request, response = b"null", b"null"
+        if event.request is not None or event.response is not None:
+            request, response = map(_encode, bodies(event))
+        noted = b"null" if event.annotations is None else _encode(annotations_of(event))
+        return b"".join(
+            (
+                b'{"Workspace":',
+                _text(event.workspace),
+                b',"Cluster":',
+                _text(event.cluster),
+                b',"Message":',
+                _encode(redact_text(plain(event.message[:MESSAGE]))) if event.message else b'""',
+                b",",
+                here,
+                b'"Level":"%b","AuditID":"%b","Stage":"%b","RequestURI":'
+                % (event.level.encode(), event.id.encode(), event.stage.encode()),
+                paths(info),
+                b',"Verb":',
+                _text(event.verb),
+                b',"User":',
+                users(event.user),
+                b',"ImpersonatedUser":null,"SourceIPs":',
+                _text(event.client),
+                b',"UserAgent":',
+                _agent_text(event.agent[:AGENT]),
+                b',"ObjectRef":',
+                objects(info) if not event.name else _object(info, event.name),
+                b',"ResponseStatus":{"metadata":{},"code":%d}' % event.status
+                if event.status
+                else b',"ResponseStatus":{"metadata":{}}',
+                b',"RequestObject":',
+                request,
+                b',"ResponseObject":',
+                response,
+                b',"RequestReceivedTimestamp":"%b","StageTimestamp":"%b","Annotations":%b}'
+                % (moment(event.received).encode(), moment(event.at).encode(), noted),
             )
         )
 
@@ -135,7 +128,7 @@ def _left_out(name: str, body: Body) -> dict[str, str]:
     return {f"{PREFIX}{name}-truncated": body.left_out, f"{PREFIX}{name}-bytes": str(body.size)}
 
 
-def noted(event: Event) -> dict[str, str] | None:
+def annotations_of(event: Event) -> dict[str, str] | None:
     """The annotations as they are written."""
     found = event.annotations
     if found is None:
@@ -153,5 +146,22 @@ def plain(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def _user(user: Identity) -> _User:
-    return _User(user.name, user.uid, user.groups, dict(user.extra) or None)
+def _user(user: Identity) -> bytes:
+    values = {"username": plain(user.name), "uid": user.uid, "groups": user.groups, "extra": dict(user.extra)}
+    return _encode({key: value for key, value in values.items() if value})
+
+
+def _object(info: RequestInfo, name: str = "") -> bytes:
+    return _encode(
+        {
+            "Resource": plain(info.resource),
+            "Namespace": plain(info.namespace),
+            "Name": plain(name or info.name),
+            "UID": "",
+            "APIGroup": plain(info.api_group),
+            "APIVersion": plain(info.api_version),
+            # KubeSphere's auditing components find the scope here.
+            "ResourceVersion": info.scope,
+            "Subresource": plain(info.subresource),
+        }
+    )

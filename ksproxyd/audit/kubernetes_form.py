@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from ksproxyd.audit.event import Event, Place, moment
-from ksproxyd.audit.form import MESSAGE, PREFIX, Writer, agent, bodies, noted, plain
+from ksproxyd.audit.form import MESSAGE, PREFIX, Writer, agent, annotations_of, bodies, plain
 from ksproxyd.observe.redact import redact_target, redact_text
 
 API_VERSION = "audit.k8s.io/v1"
@@ -59,7 +59,7 @@ def kubernetes_writer(place: Place) -> Writer:
         more = {"workspace": event.workspace, "cluster": event.cluster, "scope": info.scope, "host": place.host_name}
         document["annotations"] = {
             **{PREFIX + name: value for name, value in more.items() if value},
-            **(noted(event) or {}),
+            **(annotations_of(event) or {}),
         }
         return _encode(document)
 
