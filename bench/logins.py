@@ -1,190 +1,79 @@
 """What logins cost: requests with a known token beside ones without, bad tokens, many logins beside other requests.
 
-The gateway runs on its embedded Kubernetes API, with the user that is made at first start and an OAuth client, and
-forwards to the site's backend.
+Other requests come at a fixed rate, far below what the gateway can serve: how late a saturated gateway answers says how
+long its queue is, not what a login costs. They come alone; beside logins at a second gateway of the same kind; and
+beside the same logins at the gateway that serves them. The second is what the machine makes of it, whose processors
+the gateways share with the backend, the Kubernetes API and whoever logs in: the third over the second is what the
+logins do to a gateway, the third over the first what they do to a gateway and its machine.
+
+Logins are of two kinds: a crowd, in which everybody logs in once and a hash is compared for each (more than the
+processors can, so that most must be refused), and programs, which log in again and again with passwords that were right
+a moment ago.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import secrets
-import ssl
-import sys
-import threading
-import time
-import urllib.parse
-import urllib.request
-from base64 import b64decode, b64encode
 from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import yaml
-
-from bench.contenders import Running
+from bench.flood import LOGINS, Flood
 from bench.load import Sample, load
-from bench.objects import Route
-from bench.processes import Process, free_port
+from bench.login_gateway import PEOPLE, LoginGateway, user
+from bench.open_loop import Latencies, open_loop
 from bench.site import Site
 from bench.table import micros, millis, spread, table, times
 
-LOGINS = 200
-"""Logins a second that are asked for, whether or not the ones before are answered."""
+RATE = 300.0
+"""Other requests a second; wrk gets some thousands through."""
 
-_CLIENT = "bench"
+LONGER = 2.0
+"""How much longer a turn is than those of the other subjects: a percentile of few requests is chance."""
+
+PROGRAMS = 50
+"""Users who log in again and again."""
+
 _PLAIN, _KNOWN, _GARBAGE = "no token", "known token", "garbage token (401)"
+CROWD, AGAIN = "everybody once", "the same again"
 
 
-class LoginGateway(Running):
-    """``ksproxyd run --standalone`` with one user, one client, one APIService."""
+@dataclass
+class Beside:
+    """Requests beside one kind of logins: alone, with the logins elsewhere, and with them here, in every round."""
 
-    def __init__(self, folder: Path, route: Route) -> None:
-        self.password = f"Aa1{secrets.token_urlsafe(12)}"
-        self._secret = secrets.token_urlsafe(24)
-        self._state = folder / "state"
-        self._route = route
-        port = free_port()
-        given = folder / "admin.password"
-        given.touch(mode=0o600)
-        given.write_text(self.password)
-        settings = {
-            "authentication": {
-                "multipleLogin": True,
-                "issuer": {"url": f"http://127.0.0.1:{port}", "jwtSecret": secrets.token_hex(32)},
-            },
-            "authorization": {"mode": "AlwaysAllow"},
-            "multicluster": {"clusterRole": "host"},
-            "ksproxyd": {
-                "stateDir": str(self._state),
-                "extensions": {"manageStatus": False},
-                "standalone": {
-                    "enabled": True,
-                    "listen": f"tcp:{free_port()}:interface=127.0.0.1",
-                    "adminPasswordFile": str(given),
-                },
-            },
-        }
-        file = folder / "logins.yaml"
-        file.touch(mode=0o600)
-        file.write_text(json.dumps(settings))
-        listen = f"tcp:{port}:interface=127.0.0.1:backlog=4096"
-        argv = [sys.executable, "-m", "ksproxyd.cli", "run", "--config", str(file), "--listen", listen]
-        super().__init__(Process("ksproxyd logins", argv, folder), port)
+    alone: list[Latencies] = field(default_factory=list)
+    elsewhere: list[Latencies] = field(default_factory=list)
+    here: list[Latencies] = field(default_factory=list)
+    outcomes: Counter[int] = field(default_factory=Counter)
+    told_when: int = 0
+    taken: dict[int, list[float]] = field(default_factory=dict)
+    reactor: float = 0.0
+    """CPU seconds that logins have added to the thread that serves requests."""
 
-    def ready(self) -> None:
-        self.process.wait_until(lambda: self.status("/readyz") == 200, "ready")
-        self._install()
-        self.process.wait_until(lambda: self.status(self._route.api_path) == 200, "serving the extension")
-        self.process.wait_until(lambda: bool(self.log_in()), "letting somebody log in")
+    def ratios(self, turns: list[Latencies]) -> list[float]:
+        """Of the 99th percentiles here to those of ``turns``, by round."""
+        return [here.at(99) / turn.at(99) for here, turn in zip(self.here, turns, strict=True)]
 
-    def status(self, path: str) -> int:
-        """The status of a GET; 0 if nobody answers."""
-        try:
-            with urllib.request.urlopen(self.url(path), timeout=5) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            return error.code
-        except OSError:
-            return 0
+    @property
+    def tail(self) -> float:
+        """The 99th percentile with the logins here over that with them elsewhere: the middle of the rounds."""
+        return median(self.ratios(self.elsewhere))
 
-    def _install(self) -> None:
-        known = yaml.safe_load((self._state / "admin.kubeconfig").read_text())
-        cluster, user = known["clusters"][0]["cluster"], known["users"][0]["user"]
-        context = ssl.create_default_context(cadata=b64decode(cluster["certificate-authority-data"]).decode())
-        configuration = json.dumps({"name": _CLIENT, "secret": self._secret, "trusted": True, "grantMethod": "auto"})
-        client = {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "type": "config.kubesphere.io/oauthclient",
-            "metadata": {"name": "oauthclient-bench", "labels": {"config.kubesphere.io/type": "oauthclient"}},
-            "data": {"configuration.yaml": b64encode(configuration.encode()).decode()},
-        }
-        for path, value in (
-            ("/api/v1/namespaces/kubesphere-system/secrets", client),
-            ("/apis/extensions.kubesphere.io/v1alpha1/apiservices", self._route.api_service()),
-        ):
-            # What exists has a version, what is created has none.
-            value["metadata"].pop("resourceVersion", None)
-            headers = {"Authorization": f"Bearer {user['token']}", "Content-Type": "application/json"}
-            request = urllib.request.Request(cluster["server"] + path, json.dumps(value).encode(), headers)
-            with urllib.request.urlopen(request, timeout=10, context=context):
-                pass
+    @property
+    def to_alone(self) -> float:
+        """The same over that without logins."""
+        return median(self.ratios(self.alone))
 
-    def form(self) -> bytes:
-        """What a login sends."""
-        fields = {
-            "grant_type": "password",
-            "username": "admin",
-            "password": self.password,
-            "client_id": _CLIENT,
-            "client_secret": self._secret,
-        }
-        return urllib.parse.urlencode(fields).encode()
-
-    def log_in(self) -> str:
-        """A new token; empty if there is none yet."""
-        try:
-            with urllib.request.urlopen(self.url("/oauth/token"), self.form(), timeout=10) as answer:
-                return str(json.load(answer)["access_token"])
-        except OSError:
-            return ""
-
-
-class Flood:
-    """:data:`LOGINS` logins a second for as long as the ``with`` lasts; ``outcomes`` counts the statuses."""
-
-    def __init__(self, gateway: LoginGateway) -> None:
-        self.outcomes: Counter[int] = Counter()
-        self._port = gateway.port
-        body = gateway.form()
-        head = (
-            "POST /oauth/token HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n"
-            f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        self._request = head.encode() + body
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="logins")
-
-    def __enter__(self) -> Flood:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    async def _run(self) -> None:
-        begun = time.monotonic()
-        under_way: set[asyncio.Task[None]] = set()
-        sent = 0
-        while not self._over.is_set():
-            while sent < (time.monotonic() - begun) * LOGINS:
-                task = asyncio.create_task(self._one())
-                under_way.add(task)
-                task.add_done_callback(under_way.discard)
-                sent += 1
-            await asyncio.sleep(1 / LOGINS)
-        for task in under_way:
-            task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
-
-    async def _one(self) -> None:
-        try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        except OSError:
-            self.outcomes[0] += 1
-            return
-        try:
-            writer.write(self._request)
-            answer = await reader.read()
-            self.outcomes[int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/") else 0] += 1
-        except OSError:
-            self.outcomes[0] += 1
-        finally:
-            writer.close()
+    @property
+    def logins(self) -> int:
+        """How many were answered."""
+        return self.outcomes.total() - self.outcomes[0]
 
 
 class Logins:
@@ -194,30 +83,59 @@ class Logins:
         self._site = site
         self._folder = folder
         self.samples: dict[str, list[Sample]] = {_PLAIN: [], _KNOWN: [], _GARBAGE: []}
-        self.alone: list[Sample] = []
-        self.beside: list[Sample] = []
-        self.outcomes: Counter[int] = Counter()
+        self.kinds = {CROWD: Beside(), AGAIN: Beside()}
+        self.done: dict[str, int] = {}
 
     def measure(self, rounds: int, seconds: float) -> None:
         """Each kind of request has its turn in every round; then requests alone, and beside many logins, in turn."""
         with ExitStack() as stack:
             gateway = stack.enter_context(LoginGateway(self._folder, self._site.plain_route))
-            path = (self._site.plain_route.api_path,)
-            known = [f"Authorization: Bearer {gateway.log_in()}"]
+            path = self._site.plain_route.api_path
+            known = [f"Authorization: Bearer {gateway.log_in(user(0))}"]
             kinds: dict[str, Any] = {
                 _PLAIN: {},
                 _KNOWN: {"headers": known},
                 _GARBAGE: {"headers": ["Authorization: Bearer not.a.token"], "refused": True},
             }
-            load(gateway, path, 1, known)
+            load(gateway, (path,), 1, known)
             for _ in range(rounds):
                 for name, more in kinds.items():
-                    self.samples[name].append(load(gateway, path, seconds, **more))
-            for _ in range(rounds):
-                self.alone.append(load(gateway, path, seconds, known))
-                with Flood(gateway) as flood:
-                    self.beside.append(load(gateway, path, seconds, known))
-                self.outcomes += flood.outcomes
+                    self.samples[name].append(load(gateway, (path,), seconds, **more))
+            (self._folder / "other").mkdir()
+            other = stack.enter_context(LoginGateway(self._folder / "other", self._site.plain_route))
+            programs = [user(PEOPLE - 1 - number) for number in range(PROGRAMS)]
+            crowds = [(user(number) for number in range(1, PEOPLE - PROGRAMS)) for _ in range(2)]
+            for turn in range(rounds):
+                ask = partial(open_loop, gateway, path, RATE, seconds * LONGER, known, seed=turn)
+                self._beside(self.kinds[CROWD], ask, gateway, other, *crowds)
+                for each in (gateway, other):
+                    for name in programs:
+                        each.log_in(name)
+                self._beside(self.kinds[AGAIN], ask, gateway, other, cycle(programs), cycle(programs))
+            self.done = gateway.done()
+
+    @staticmethod
+    def _beside(
+        found: Beside,
+        ask: Callable[[], Latencies],
+        gateway: LoginGateway,
+        other: LoginGateway,
+        names: Iterator[str],
+        names_there: Iterator[str],
+    ) -> None:
+        found.alone.append(ask())
+        first = gateway.reactor_seconds()
+        with Flood(other, names_there):
+            found.elsewhere.append(ask())
+        second = gateway.reactor_seconds()
+        with Flood(gateway, names) as flood:
+            found.here.append(ask())
+            third = gateway.reactor_seconds()
+        found.reactor += (third - second) - (second - first)
+        found.outcomes += flood.outcomes
+        found.told_when += flood.told_when
+        for status, taken in flood.seconds.items():
+            found.taken.setdefault(status, []).extend(taken)
 
     @property
     def token_seconds(self) -> float:
@@ -225,24 +143,38 @@ class Logins:
         pairs = zip(self.samples[_KNOWN], self.samples[_PLAIN], strict=True)
         return median(known.cpu - plain.cpu for known, plain in pairs)
 
-    @property
-    def tail(self) -> float:
-        """The 99th percentile beside logins over the one without."""
-        return median(beside.p99 / alone.p99 for beside, alone in zip(self.beside, self.alone, strict=True))
-
     def report(self) -> str:
         """The tables."""
         rows = []
         for name, samples in self.samples.items():
             ratios = [sample.cpu / plain.cpu for sample, plain in zip(samples, self.samples[_PLAIN], strict=True)]
-            rows.append(
-                [name, micros(median(s.cpu for s in samples)), times(median(ratios)), spread(ratios)]
-            )
+            rows.append([name, micros(median(s.cpu for s in samples)), times(median(ratios)), spread(ratios)])
         first = table(["APIService, plain upstream", "CPU a request", "to no token", "lowest–highest"], rows)
-        alone, beside = (median(s.p99 for s in samples) for samples in (self.alone, self.beside))
-        told = ", ".join(f"{count} × {status or 'no answer'}" for status, count in sorted(self.outcomes.items()))
-        second = table(
-            ["requests with a known token", "p99"],
-            [["alone", millis(alone)], [f"beside {LOGINS} logins a second ({told})", millis(beside)]],
+        rows = []
+        for name, kind in self.kinds.items():
+            places = {"alone": kind.alone, "logins elsewhere": kind.elsewhere, "logins here": kind.here}
+            for what, turns in places.items():
+                row = [f"{name}: {what}", *(millis(median(turn.at(at) for turn in turns)) for at in (50, 90, 99))]
+                ratios = [] if turns is kind.here else kind.ratios(turns)
+                rows.append([*row, times(median(ratios)) if ratios else "", spread(ratios) if ratios else ""])
+        head = [f"{RATE:g} requests a second, known token", "p50", "p90", "p99", "p99 here to it", "lowest–highest"]
+        second = table(head, rows)
+        late = max(turn.late for kind in self.kinds.values() for turn in (*kind.alone, *kind.elsewhere, *kind.here))
+        rows = [
+            [
+                name,
+                ", ".join(f"{count} × {status or 'given up'}" for status, count in sorted(kind.outcomes.items())),
+                millis(median(kind.taken.get(200, [0.0]))),
+                millis(median(kind.taken.get(503, kind.taken.get(429, [0.0])))),
+                micros(kind.reactor / max(1, kind.logins)),
+            ]
+            for name, kind in self.kinds.items()
+        ]
+        third = table(
+            [f"{LOGINS} logins a second", "answers", "let in after", "refused after", "reactor's CPU a login"], rows
         )
-        return f"{first}\n\n{second}"
+        told = ", ".join(f"{what} {count}" for what, count in sorted(self.done.items()) if "loginrec" in what)
+        return (
+            f"{first}\n\n{second}\n\n{third}\n\nThe generator of the requests was late by at most {millis(late)} in "
+            f"99 % of them. Of login records the Kubernetes API was asked: {told}."
+        )

@@ -42,7 +42,9 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                # A group of its own, for the terminal's signals; not a session, which the kernel would schedule as one
+                # thing (sched(7), autogroup), so that the niceness of a program's threads would count within it only.
+                process_group=0,
             )
         return self
 

@@ -33,6 +33,7 @@ from ksproxyd.authn.rejection import SharedUnavailable
 from ksproxyd.authn.remembered_passwords import RememberedPasswords
 from ksproxyd.authn.source import network_of
 from ksproxyd.authn.turns import Turns
+from ksproxyd.authn.turnstile import Turnstile
 from ksproxyd.authn.user_record import ACTIVE, LIMITED
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ class Login:
         self._locked = locked
         self._remembered = RememberedPasswords(clock, key or secrets.token_bytes(32))
         self._turns = Turns(clock)
+        self._turnstile = Turnstile(clock)
         self._outside = 0
         self._limited = {record.name for record in directory.records() if record.state == LIMITED}
         self._forgiving: set[Deferred[None]] = set()
@@ -181,6 +183,8 @@ class Login:
         except Busy:
             raise LoginRefused("busy", "too many passwords wait to be compared", 1) from None
         with place:
+            # Many come at once, each a fraction of a millisecond: others get their turn in between.
+            await self._turnstile.turn()
             record = self._directory.find(username) if by_name else self._resolve(username)
             subject = f"user:{username if record is None else record.name}"
             source = network_of(attempt.source)

@@ -1,7 +1,7 @@
 """Comparing and making password hashes, in threads.
 
-One compare takes some fifty milliseconds of a processor: a few threads of their own do it, at a lower priority than the
-reactor's, and only so many may wait. Whoever gives up (a client that is gone) leaves the queue.
+One compare takes some fifty milliseconds of a processor: a few threads of their own do it, with what the reactor leaves
+of the processors, and only so many may wait. Whoever gives up (a client that is gone) leaves the queue.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from ksproxyd.authn.password_policy import COST, HIGHEST_COST, MOST_BYTES, cost_
 
 Result = TypeVar("Result")
 
-#: What is added to the niceness of the threads: who waits for the reactor comes before who waits for a login.
-_NICENESS = 5
+#: The niceness of the threads: who waits for the reactor comes before who waits for a login. It is the highest there
+#: is, which still leaves a login a seventieth of a processor that is busy with requests; an idle class would not.
+_NICENESS = 19
 
 
 class Pool(Protocol):

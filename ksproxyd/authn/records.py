@@ -30,12 +30,20 @@ AGENT = 512
 #: Seconds between attempts while the API server is away, at first and at most; and for which the end waits for what is
 #: not written yet.
 FIRST_WAIT, LAST_WAIT, FLUSH = 1.0, 30.0, 3.0
+#: Records that are written at once, and after so many at most so many a second: a flood of logins is not made one of
+#: writes, which cost more than the logins do.
+BURST, RATE = 20, 50.0
 #: The field manager by which the API server knows our writes.
 MANAGER = "ksproxyd"
 
+#: What successes are alike in: user, type, provider, source, User-Agent.
+_Like = tuple[str, str, str, str, str]
+
 
 class LoginRecords:
-    """Writes them one after the other. ``written(user)`` is called after each.
+    """Writes them one after the other, at a limited rate. ``written(user)`` is called after each.
+
+    A success that is like one which waits still (same user, way, place and program) is told by that one.
 
     ``random`` gives numbers from 0 up to 1. Nothing that goes wrong here disturbs a login; it is logged once, until it
     works again.
@@ -54,12 +62,17 @@ class LoginRecords:
     ) -> None:
         #: Records that were not written: too many waited, or the API server did not want them.
         self.lost = 0
+        #: Records that another one stands for.
+        self.joined = 0
         self._clock = clock
         self._client = client
         self._written = written
         self._most = queue
         self._backoff = Backoff(FIRST_WAIT, LAST_WAIT, random)
-        self._waiting: deque[tuple[str, dict[str, Any]]] = deque()
+        self._waiting: deque[tuple[_Like | None, str, dict[str, Any]]] = deque()
+        self._alike: set[_Like] = set()
+        # How many may be written at once, as of when.
+        self._allowed, self._since = float(BURST), clock.seconds()
         self._work: Deferred[None] | None = None
         self._empty: list[Deferred[None]] = []
         self._said = ""
@@ -75,6 +88,12 @@ class LoginRecords:
         """Have a record written about a login of ``user``, who exists. Returns at once."""
         if self._stopped:
             return
+        like: _Like | None = None
+        if success:
+            like = (user, type, provider, source, user_agent[:AGENT])
+            if like in self._alike:
+                self.joined += 1
+                return
         if len(self._waiting) >= self._most:
             self._lose(f"{self._most} of them wait already")
             return
@@ -96,7 +115,9 @@ class LoginRecords:
             "metadata": {"generateName": f"{user}-", "labels": {USER_REF: user}},
             "spec": spec,
         }
-        self._waiting.append((user, record))
+        self._waiting.append((like, user, record))
+        if like is not None:
+            self._alike.add(like)
         if self._work is None:
             self._work = Deferred.fromCoroutine(self._run())
             self._work.addErrback(self._ended)
@@ -121,7 +142,11 @@ class LoginRecords:
         # In a turn of its own: whoever adds a record is in the middle of a login.
         await pause(self._clock, 0)
         while self._waiting:
-            user, record = self._waiting[0]
+            await self._turn()
+            like, user, record = self._waiting[0]
+            if like is not None:
+                # What comes now is later than what is being written.
+                self._alike.discard(like)
             try:
                 await self._client.create(LOGIN_RECORDS, record, field_manager=MANAGER)
             except KubeUnreachable as error:
@@ -137,9 +162,18 @@ class LoginRecords:
             self._waiting.popleft()
         self._end()
 
+    async def _turn(self) -> None:
+        """Wait until another one may be written; at the end there is no time for that."""
+        now = self._clock.seconds()
+        self._allowed, self._since = min(float(BURST), self._allowed + (now - self._since) * RATE), now
+        self._allowed -= 1.0
+        if self._allowed < 0.0 and not self._stopped:
+            await pause(self._clock, -self._allowed / RATE)
+
     def _ended(self, failure: Failure) -> None:
         lost = len(self._waiting)
         self._waiting.clear()
+        self._alike.clear()
         self.lost += lost
         if not failure.check(CancelledError):
             self.log.failure("writing login records failed", failure)

@@ -57,7 +57,7 @@ _Key = tuple[str, str]
 
 #: Seconds between two looks at all login records and role bindings; before the first one; and after a login before the
 #: user's records are looked at.
-SWEEP, FIRST_SWEEP, SETTLE = 600.0, 20.0, 2.0
+SWEEP, FIRST_SWEEP, SETTLE = 600.0, 20.0, 5.0
 #: Writes a second that are in no hurry: finalizers, records that go.
 RATE = 20.0
 #: Seconds that an object without a user, or a mirror without an original, must have been there: the other one may be

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, globalLogPublisher
 from user_server import Server, refusal
 
-from ksproxyd.authn.records import AGENT, FLUSH, LOGIN_RECORDS, USER_REF, LoginRecords
+from ksproxyd.authn.records import AGENT, BURST, FLUSH, LOGIN_RECORDS, RATE, USER_REF, LoginRecords
 from ksproxyd.kube.errors import KubeUnreachable
 
 
@@ -95,8 +95,8 @@ def test_the_server_is_away(world: World) -> None:
 
 def test_the_server_does_not_want_it(world: World) -> None:
     world.server.error = refusal(422, "Invalid")
-    world.add("alice")
-    world.add("alice")
+    world.add("alice", success=False)
+    world.add("alice", success=False)
     world.clock.advance(0)
     assert world.records.lost == 2 and len(world.log) == 1 and not world.told
     world.server.error = None
@@ -108,8 +108,40 @@ def test_the_server_does_not_want_it(world: World) -> None:
 def test_too_many(world: World) -> None:
     world.server.error = KubeUnreachable("no connection", "connect")
     for _ in range(15):
-        world.add()
+        world.add(success=False)
     assert len(world.records) == 10 and world.records.lost == 5
+
+
+def test_a_flood_is_written_slowly() -> None:
+    world = World(queue=1000)
+    for number in range(BURST + 10):
+        world.add(f"user-{number}")
+    world.clock.advance(0)
+    assert len(world.written()) == BURST
+    world.clock.pump([1 / RATE] * 9)
+    assert len(world.written()) == BURST + 9
+    world.clock.advance(1 / RATE)
+    assert len(world.written()) == BURST + 10 and world.records.lost == 0
+    # Who has waited may go fast again.
+    world.clock.advance(BURST / RATE)
+    for number in range(BURST):
+        world.add(f"user-{number}")
+    world.clock.advance(0)
+    assert len(world.written()) == 2 * BURST + 10
+
+
+def test_the_same_success_again(world: World) -> None:
+    """One that waits stands for those like it; a failure is always told, for others may count them."""
+    for _ in range(3):
+        world.add()
+    world.add(source="192.0.2.1")
+    world.add(success=False)
+    world.add(success=False)
+    world.clock.advance(0)
+    assert len(world.written()) == 4 and world.records.joined == 2
+    world.add()
+    world.clock.advance(0)
+    assert len(world.written()) == 5
 
 
 def test_names_that_no_label_takes(world: World) -> None:

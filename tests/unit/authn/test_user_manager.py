@@ -353,13 +353,13 @@ class TestHistory:
         other = world.record("bob")
         world.manager.recorded("alice")
         world.manager.recorded("alice")
-        world.run(5)
+        world.run(6)
         assert world.server.names(LOGIN_RECORDS) == sorted([*names[2:], other])
         assert world.user("alice")["status"]["lastLoginTime"] == write_time(START + 1 - 10)
         assert world.user("alice")["status"]["state"] == "Active"
         writes = len(world.server.writes)
         world.manager.recorded("alice")
-        world.run(5)
+        world.run(6)
         assert len(world.server.writes) == writes
 
     def test_of_all(self, world: World) -> None:
