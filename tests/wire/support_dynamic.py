@@ -6,11 +6,7 @@ from typing import Any
 
 from support_guard import GuardWorld
 
-from ksproxyd.kapis.dynamic.node import Dynamic
-from ksproxyd.kapis.router import Router
 from ksproxyd.model.request_info import WORKSPACE_LABEL
-from ksproxyd.state.kinds import NAMESPACES
-from ksproxyd.state.validation import text
 
 
 def definition(kind: str, *, served: bool = True, namespaced: bool = False) -> Any:
@@ -59,23 +55,6 @@ class DynamicWorld(GuardWorld):
         super().__init__(
             definition("Foo"), definition("Bar", namespaced=True), definition("Hidden", served=False), *more
         )
-        inner: Any = self.gateway.gateway
-        if inner.tree.find("/kapis/example.io/v1/foos") is None:
-            self._mount(inner)
-
-    def _mount(self, inner: Any) -> None:
-        kube, namespaces = inner._kube_api, inner.state.store(NAMESPACES)
-
-        def workspace_of(namespace: str) -> str:
-            return text(namespaces.get(("", namespace)), "metadata", "labels", WORKSPACE_LABEL)
-
-        checks = inner.authorization.write_checks(inner.kube_client)
-        node = Dynamic(self.gateway.reactor, inner.kube_client, checks, kube.pass_on, workspace_of)
-        for _, each in inner.tree.walk():
-            if isinstance(each, Router):
-                each.fallback = node.handle
-        inner.tree.mount("/kapis", node, subtree=True)
-        inner.tree.mount("/kapi", node, subtree=True)
 
     def make(self, *objects: Any) -> None:
         """Have objects, once the server knows their kinds."""

@@ -7,11 +7,7 @@ from typing import Any
 
 from support_rights import RightsWorld, fixtures
 
-from ksproxyd.authz.escalation import Escalation, Mode
-from ksproxyd.model.identity import Identity
-from ksproxyd.state.kinds import BINDING_KINDS, ROLE_TEMPLATES
-from ksproxyd.tree.write_checks import WriteChecks
-from ksproxyd.tree.write_guard import WriteGuard
+from ksproxyd.authz.escalation import Mode
 
 MERGE, PATCH = "application/merge-patch+json", "application/json-patch+json"
 APPLY, STRATEGIC = "application/apply-patch+yaml", "application/strategic-merge-patch+json"
@@ -21,22 +17,8 @@ class GuardWorld(RightsWorld):
     """With more objects, and in a mode of ``ksproxyd.authorization.escalation``."""
 
     def __init__(self, *more: Any, mode: Mode = "enforce") -> None:
-        super().__init__(objects=[*fixtures(), *more])
-        inner: Any = self.gateway.gateway
-        if inner._kube_api.guard is None or mode != "enforce":
-            inner._kube_api.guard = self._guard(inner, mode)
-
-    def _guard(self, inner: Any, mode: Mode) -> WriteGuard:
-        auth = inner.authorization
-        templates = inner.state.store(ROLE_TEMPLATES)
-        escalation = Escalation(auth.rights, auth.roles.find, mode, templates.values)
-
-        def of_group(group: str) -> Any:
-            for kind in BINDING_KINDS:
-                for each in auth.bindings.everywhere(kind, Identity("", (group,))):
-                    yield kind, each
-
-        return WriteGuard(WriteChecks(escalation, auth.rights, inner.kube_client, of_group), inner.kube_client)
+        settings = f'  authorization: {{escalation: "{mode}"}}'
+        super().__init__(objects=[*fixtures(), *more], more=settings)
 
     def before(self, callback: Callable[[str, str], object]) -> None:
         """Have ``callback`` called with method and target before the API server sees a request of the gateway's."""
