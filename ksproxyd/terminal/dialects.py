@@ -105,9 +105,7 @@ class Json:
         return messages.toast(text)
 
     def status(self, result: Ended | None, text: str) -> str | bytes:
-        if result is None or text:
-            return messages.toast(text)
-        return ""
+        return messages.toast(text) if text else ""
 
 
 class Channels:

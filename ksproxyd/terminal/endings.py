@@ -45,6 +45,12 @@ class Where(msgspec.Struct, frozen=True):
             return f"pod {self.namespace}/{self.pod}"
         return f"node {self.node}" if self.kind == "node" else "the kubectl pod"
 
+    def is_same(self, other: Where) -> bool:
+        """Whether both are on the same thing. One user has one kubectl pod; a node's pods come and go."""
+        if self.kind == other.kind == "pod":
+            return (self.namespace, self.pod) == (other.namespace, other.pod)
+        return (self.kind, self.node) == (other.kind, other.node)
+
     @property
     def program(self) -> str:
         """The place of its programs, for a sentence."""
