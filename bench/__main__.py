@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench.audit import STALL, Auditing
 from bench.contenders import build_go_proxy
 from bench.download import GO, Downloads
 from bench.drain import Drain
@@ -32,12 +33,14 @@ from bench.slow_reader import SlowReaders
 from bench.table import table
 from bench.watches import Watches, most
 
-SUBJECTS = ("requests", "logins", "download", "slow-reader", "watches", "drain")
+SUBJECTS = ("requests", "logins", "audit", "download", "slow-reader", "watches", "drain")
 
 #: The most that a request may cost, over nginx's in the same rounds; more extensions over few; a download over Go's.
 PLAIN_GOAL, TLS_GOAL, FLAT_GOAL = 2.0, 2.2, 1.1
 PLAIN_RATE_GOAL, TLS_RATE_GOAL = 0.75, 1.0
 READER_GOAL = 32 << 20
+#: The queue's own bound (32 MiB), and batches on their way a second time.
+AUDIT_GOAL = 64 << 20
 WATCH_GOAL = 25 << 10
 #: What a known token may add to a request, in microseconds, and many logins to other requests' 99th percentile.
 TOKEN_GOAL, TAIL_GOAL = 3.0, 1.2
@@ -79,6 +82,8 @@ class Run:
                         self._requests(site, go, tls)
                 elif subject == "logins" and generator() is not None:
                     self._logins(site)
+                elif subject == "audit" and generator() is not None:
+                    self._audit(site)
                 elif subject == "download":
                     for tls in (False, True):
                         self._download(site, go, tls)
@@ -138,6 +143,16 @@ class Run:
         self._at_most("CPU that a known token adds", found.token_seconds * 1e6, TOKEN_GOAL, "µs")
         for name, (tail, _) in tails.items():
             self._at_most(f"p99 beside {LOGINS} logins/s ({name}) here over elsewhere", tail, TAIL_GOAL, "×")
+
+    def _audit(self, site: Site) -> None:
+        found = Auditing(site, self._room("audit"), self._options.stall)
+        found.measure(self._options.rounds, self._options.seconds)
+        _show(found.report())
+        grown = found.peak - found.memory
+        self.numbers["audit"] = {"tail": found.tail, "lost": found.lost, "dropped": found.dropped, "grown": grown}
+        self._at_most("p99 with a stalled audit webhook over one that works", found.tail, TAIL_GOAL, "×")
+        self._at_most("memory that a stalled audit webhook costs", grown / (1 << 20), AUDIT_GOAL >> 20, "MiB")
+        self._at_most("audit events that nobody accounts for", found.lost, 0, "")
 
     def _download(self, site: Site, go: Path | None, tls: bool) -> None:
         found = Downloads(site, self._room(f"download-{tls}"), go, tls=tls)
@@ -209,6 +224,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     options.rounds = options.rounds or (2 if quick else 5)
     options.seconds = options.seconds or (1.0 if quick else 2.0)
     options.watches = options.watches or (1000 if quick else 5000)
+    options.stall = 10.0 if quick else STALL
     options.in_flight = 200 if quick else 500
     options.size = GIB // 4 if quick else GIB
     return options

@@ -8,9 +8,10 @@ import secrets
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from bench.nginx import nginx
 from bench.processes import Process, free_port, installed
@@ -53,7 +54,7 @@ class Running:
 class Gateway(Running):
     """ksproxyd as it really runs: ``ksproxyd run``, its whole chain, everybody may do everything.
 
-    ``launcher`` are the arguments to the interpreter that make it run.
+    ``launcher`` are the arguments to the interpreter that make it run; ``more`` are further sections of its settings.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Gateway(Running):
         tls: bool = False,
         stub: bool = False,
         launcher: tuple[str, ...] = ("-m", "ksproxyd.cli"),
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         port = free_port()
         settings = {
@@ -74,6 +76,7 @@ class Gateway(Running):
             "authorization": {"mode": "AlwaysAllow"},
             # The installation's objects have their status, and what stands in for its API takes no writes.
             "ksproxyd": {"extensions": {"manageStatus": False}},
+            **(more or {}),
         }
         file = folder / f"{name.replace(' ', '-')}.yaml"
         file.touch(mode=0o600)
