@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from ksproxyd.authz.bindings import MAY_REFER
 from ksproxyd.authz.coverage import missing
 from ksproxyd.authz.decision import Authorizer, Decision
 from ksproxyd.authz.rbac import RBAC
 from ksproxyd.authz.rules import ALL, Rule
 from ksproxyd.model.identity import Identity
-from ksproxyd.model.request_info import CLUSTER, GLOBAL, NAMESPACE, WORKSPACE, RequestInfo
+from ksproxyd.model.request_info import CLUSTER, GLOBAL, NAMESPACE, WORKSPACE, WORKSPACE_LABEL, RequestInfo
+from ksproxyd.state.kinds import BINDING_KINDS, GLOBAL_ROLE_BINDINGS, WORKSPACE_ROLE_BINDINGS
+from ksproxyd.state.validation import text
 
 _IAM = "iam.kubesphere.io"
+_PLURALS = {
+    "GlobalRole": "globalroles",
+    "WorkspaceRole": "workspaceroles",
+    "ClusterRole": "clusterroles",
+    "Role": "roles",
+}
 
 
 class Rights:
@@ -62,15 +71,39 @@ class Rights:
 
         Who may ``bind`` it may, and who has all of its rules already (spec 03, 8.2 rule 2).
         """
-        if self._authorizer(user, asking("bind", _IAM, "globalroles", "", role, "", "", GLOBAL)).allowed:
+        return self._may_bind(user, "GlobalRole", role, scope=GLOBAL)
+
+    def may_join(self, user: Identity, group: str) -> bool:
+        """Whether ``user`` may put somebody in ``group``, who gets whatever it has been given: may give all of that."""
+        members = Identity("", (group,))
+        for kind in BINDING_KINDS:
+            for binding in self.rbac.bindings.everywhere(kind, members):
+                role_kind, role = text(binding, "roleRef", "kind"), text(binding, "roleRef", "name")
+                if role_kind not in MAY_REFER[kind]:
+                    # It grants nothing.
+                    continue
+                namespace = text(binding, "metadata", "namespace")
+                workspace = (
+                    "" if kind is not WORKSPACE_ROLE_BINDINGS else text(binding, "metadata", "labels", WORKSPACE_LABEL)
+                )
+                scope = GLOBAL if kind is GLOBAL_ROLE_BINDINGS else ""
+                if not self._may_bind(user, role_kind, role, namespace=namespace, workspace=workspace, scope=scope):
+                    return False
+        return True
+
+    def _may_bind(
+        self, user: Identity, kind: str, role: str, *, namespace: str = "", workspace: str = "", scope: str = ""
+    ) -> bool:
+        place = (namespace, workspace, scope)
+        if self._authorizer(user, asking("bind", _IAM, _PLURALS[kind], "", role, *place)).allowed:
             return True
-        found = self.rbac.roles.get("GlobalRole", "", role) if role else None
+        found = self.rbac.roles.get(kind, namespace if kind == "Role" else "", role) if role else None
         if role and found is None:
             return False
         wanted = ALL if found is None else found.rules
         if found is not None and (found.policy is not None or found.foreign):
             wanted = ALL
-        return not missing(wanted, self.held(user, scope=GLOBAL))
+        return not missing(wanted, self.held(user, namespace=namespace, workspace=workspace, scope=scope))
 
 
 def asking(

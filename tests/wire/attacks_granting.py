@@ -230,7 +230,5 @@ ROWS = [*MEMBERS, *ROLES, *PEOPLE]
 
 #: What is known to go through, and what has to be done about it.
 OPEN = {
-    "um: a group that has been given something": "users/{name}: spec.groups is not looked at as a GroupBinding is",
-    "um: a group in a new user": "users/{name}: spec.groups is not looked at as a GroupBinding is",
     "um: the password of somebody who may do everything in the cluster": "only the global role counts as rank",
 }

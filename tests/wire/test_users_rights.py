@@ -32,6 +32,9 @@ class Rights:
     def may_grant(self, user: Identity, role: str) -> bool:
         return user.name == "admin" or (user.name == "eve" and role == "platform-regular")
 
+    def may_join(self, user: Identity, group: str) -> bool:
+        return user.name == "admin" or group == "devs"
+
 
 @pytest.fixture
 def world() -> Iterator[World]:
@@ -305,3 +308,19 @@ def test_a_list_of_thousands_leaves_others_their_turn(world: World) -> None:
     assert found["totalItems"] == 1000 and [u["metadata"]["name"] for u in found["items"]] == ["u2000", "u2001"]
     whole = call(world, "admin", "GET", "").json()
     assert whole["totalItems"] == len(whole["items"]) > 3000
+
+
+@pytest.mark.parametrize("group", ["admins", "system:masters"])
+def test_a_group_with_rights_is_not_given_by_who_has_them_not(world: World, group: str) -> None:
+    """Nor is it with a new user. What somebody has already they keep; what is Kubernetes' own means nothing."""
+    refused = group == "admins"
+    answers = [
+        call(world, "eve", "PATCH", "/eve", {"spec": {"groups": ["devs", group]}}, "application/merge-patch+json"),
+        call(world, "eve", "POST", "", new("zoe", groups=[group])),
+    ]
+    assert [answer.status for answer in answers] == ([403, 403] if refused else [200, 200])
+    if refused:
+        assert "admins" in answers[0].json()["message"]
+        assert "groups" not in stored(world, "eve")["spec"]
+        assert call(world, "admin", "PATCH", "/eve", {"spec": {"groups": ["admins"]}}).status == 200
+        assert call(world, "eve", "PATCH", "/eve", {"spec": {"groups": ["admins", "devs"]}}).status == 200

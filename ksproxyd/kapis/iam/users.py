@@ -23,6 +23,7 @@ from ksproxyd.authn.records import LOGIN_RECORDS, USER_REF
 from ksproxyd.authn.rejection import Rejected, SharedUnavailable
 from ksproxyd.authn.tokens.claims import PRE_REGISTRATION, Claims
 from ksproxyd.authn.tokens.service import Tokens
+from ksproxyd.authn.user_record import texts
 from ksproxyd.kapis.bodies import media_type, read_json, unsupported_media_type
 from ksproxyd.kapis.iam.global_roles import GlobalRoles
 from ksproxyd.kapis.iam.user_objects import (
@@ -85,6 +86,9 @@ class Authority(Protocol):
 
     def may_grant(self, user: Identity, role: str) -> bool:
         """Whether ``user`` may give somebody the GlobalRole ``role`` (D-16)."""
+
+    def may_join(self, user: Identity, group: str) -> bool:
+        """Whether ``user`` may put somebody in ``group``, with whatever that has been given."""
 
 
 class Users:
@@ -190,6 +194,7 @@ class Users:
         role = text(value, "metadata", "annotations", GLOBAL_ROLE)
         if role:
             await self._check_grant(exchange.user, role)
+        self._check_groups(exchange.user, value, {})
         with self._claimed(name, text(value, "spec", "email")):
             made = await self._prepared(name, value)
             if isinstance(registering, Claims):
@@ -276,6 +281,15 @@ class Users:
         if not self._authority.may_grant(user, role):
             raise forbidden(f'user "{user.name}" may not give the global role "{role}", which has rights of its own')
 
+    def _check_groups(self, user: Identity, new: Object, old: Object) -> None:
+        """Raises a 403 for a group more that has rights which ``user`` may not give (D-16, as with GroupBindings)."""
+        had = texts(field(old, "spec", "groups"))
+        for group in texts(field(new, "spec", "groups")):
+            if group not in had and not self._authority.may_join(user, group):
+                raise forbidden(
+                    f'user "{user.name}" may not put somebody in the group "{group}", which has rights of its own'
+                )
+
     # -- changing ----------------------------------------------------------------------------------------------
 
     async def put(self, exchange: Exchange, user: str) -> Response:
@@ -319,6 +333,7 @@ class Users:
         granting = bool(role) and role != had
         if granting:
             await self._check_grant(who, role)
+        self._check_groups(who, new, old)
         with self._claimed(name, email):
             try:
                 stored = await self._client.update(USERS.resource, new)
