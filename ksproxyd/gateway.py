@@ -327,7 +327,7 @@ class Gateway:
             ("request_info", request_info_step(self.settings.multicluster.cluster_role == "member")),
             ("authenticate", authenticate_step(self.logins.authenticator, anonymous)),
             *([] if self.audit is None else [("audit", self.audit.admitted)]),
-            ("dispatch", dispatch_step(self.members)),
+            ("dispatch", dispatch_step(self.members, self.logins.hops)),
             ("authorize", authorize_step(self.authorization.authorizer, self.authorization.engine)),
             ("synced", synced_step(lambda: self.synced)),
         ]

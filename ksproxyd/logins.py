@@ -26,6 +26,7 @@ from ksproxyd.authn.providers.registry import Providers
 from ksproxyd.authn.records import LoginRecords
 from ksproxyd.authn.shared import shared_store
 from ksproxyd.authn.tokens.claims import Claims, service_account_of
+from ksproxyd.authn.tokens.hops import HopTokens
 from ksproxyd.authn.tokens.keys import KeyProblem, KeyRing
 from ksproxyd.authn.tokens.service import Tokens
 from ksproxyd.authn.user_manager import ManagerRules, UserManager, manager_mode
@@ -181,7 +182,9 @@ class Logins:
             authority,
             self.end_user,
         )
+        self.hops = HopTokens(reactor, self.tokens.hop_token, self.directory)
         self.tokens.on_revoked(self.authenticator.doubt)
+        self.tokens.on_revoked(self.hops.forget)
         self.static_tokens.changed = self.authenticator.doubt
         self._preparing: Deferred[Any] | None = None
 
@@ -228,6 +231,7 @@ class Logins:
         if self._preparing is not None:
             self._preparing.cancel()
         self.authenticator.stop()
+        self.hops.stop()
         self.static_tokens.stop()
         self.login.stop()
         self.clients.stop()

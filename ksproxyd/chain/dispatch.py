@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from ksproxyd.chain import TAKEN, Outcome, Step
+from ksproxyd.model.identity import ANONYMOUS, Identity
 from ksproxyd.model.request_info import without_cluster
 from ksproxyd.server.exchange import Exchange
 
@@ -27,8 +28,18 @@ class Member(Protocol):
 
 
 
-def dispatch_step(members: Members) -> Step:
-    """The step that sends requests to ``members``."""
+class Hops(Protocol):
+    """Tokens for the way (:class:`ksproxyd.authn.tokens.hops.HopTokens`)."""
+
+    def authorization(self, user: Identity) -> bytes | None:
+        """The ``Authorization`` that stands for ``user`` there; None if nothing does."""
+
+
+def dispatch_step(members: Members, hops: Hops) -> Step:
+    """The step that sends requests to ``members``.
+
+    Who has proven here who they are, but not by a token, could not do so there: ``hops`` has one for them.
+    """
 
     def dispatch(exchange: Exchange) -> Outcome:
         name = exchange.info.cluster
@@ -40,6 +51,10 @@ def dispatch_step(members: Members) -> Step:
             exchange.route(path)
             return None
         exchange.cluster = name
+        if exchange.user is not ANONYMOUS and exchange.fields.get(b"authorization") is None:
+            line = hops.authorization(exchange.user)
+            if line is not None:
+                exchange.fields.add(b"Authorization", line)
         member.forward(exchange, path)
         return TAKEN
 

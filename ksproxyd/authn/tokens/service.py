@@ -219,6 +219,21 @@ class Tokens:
         """The token of a ServiceAccount, for the Secret ``secret``, in which it must be to be good (D-22)."""
         return self._writer.static_token(namespace, name, uid, secret, int(self._clock.seconds()))
 
+    def hop_token(self, user: str, lifetime: float) -> str:
+        """An access token of no session: for a member cluster, which keeps nothing about tokens. No good here."""
+        now = int(self._clock.seconds())
+        claims = Claims(
+            iss="",
+            sub=user,
+            username=user,
+            token_type=ACCESS,
+            iat=now,
+            exp=now + max(1, int(lifetime)),
+            jti=random_name(),
+            auth_time=now,
+        )
+        return self._writer.token(claims)
+
     # -- verifying ---------------------------------------------------------------------------------------------
 
     async def verify(self, token: str) -> Claims:

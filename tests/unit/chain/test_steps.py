@@ -191,6 +191,13 @@ def test_no_opinion_is_no(exchange: Make) -> None:
 # -- dispatch ----------------------------------------------------------------------------------------------------------
 
 
+class Hops:
+    """Nobody is a user here."""
+
+    def authorization(self, user: Identity) -> bytes | None:
+        return None
+
+
 class Members:
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -208,7 +215,7 @@ class Members:
 
 def test_requests_for_this_cluster_are_not_looked_at(exchange: Make) -> None:
     members = Members()
-    assert dispatch_step(members)(exchange("GET", b"/api/v1/nodes").classified()) is None
+    assert dispatch_step(members, Hops())(exchange("GET", b"/api/v1/nodes").classified()) is None
     assert not members.asked
 
 
@@ -224,7 +231,7 @@ def test_requests_for_this_cluster_are_not_looked_at(exchange: Make) -> None:
 def test_requests_for_members_leave(exchange: Make, target: bytes, path: bytes) -> None:
     members = Members()
     request = exchange("GET", target).classified()
-    assert dispatch_step(members)(request) is TAKEN
+    assert dispatch_step(members, Hops())(request) is TAKEN
     assert members.forwarded == [(request, path)]
     assert request.cluster == "m"
 
@@ -239,13 +246,13 @@ def test_requests_for_members_leave(exchange: Make, target: bytes, path: bytes) 
 def test_requests_for_the_host_go_on_without_its_name(exchange: Make, target: bytes, sent: bytes) -> None:
     members = Members()
     request = exchange("GET", target).classified()
-    assert dispatch_step(members)(request) is None
+    assert dispatch_step(members, Hops())(request) is None
     assert request.target == sent
     assert not members.forwarded
 
 
 def test_unknown_clusters(exchange: Make) -> None:
-    error = error_of(dispatch_step(Members()), exchange("GET", b"/clusters/nope/api/v1/nodes").classified())
+    error = error_of(dispatch_step(Members(), Hops()), exchange("GET", b"/clusters/nope/api/v1/nodes").classified())
     assert (error.code, error.message) == (400, "cluster nope not exists")
 
 
