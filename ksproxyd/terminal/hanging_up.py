@@ -7,6 +7,7 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from ksproxyd.terminal.execution import Output
 from ksproxyd.terminal.exit_status import Ended
 
 INTERRUPT, END_OF_FILE = b"\x03", b"\x04"
@@ -28,19 +29,6 @@ class Running(Protocol):
     def close(self) -> None: ...
 
 
-class Quiet:
-    """Hears of a second exec that nobody wants to hear of."""
-
-    def started(self) -> None:
-        """Of no interest."""
-
-    def output(self, data: bytes, stderr: bool) -> None:
-        """Of no interest."""
-
-    def ended(self, result: Ended) -> None:
-        """What it was to end says whether it did."""
-
-
 class HangUp:
     """Ctrl-C and Ctrl-D; if that does not help within ``seconds``, ``kill`` (if there is one), and as long again.
 
@@ -53,7 +41,7 @@ class HangUp:
         clock: IReactorTime,
         execution: Running,
         seconds: float,
-        kill: Callable[[Quiet], Running] | None,
+        kill: Callable[[Output], Running] | None,
         over: Callable[[], object],
     ) -> None:
         self._clock = clock
@@ -80,6 +68,18 @@ class HangUp:
         if killing is not None:
             killing.close()
 
+    # Of the second exec: what it was to end says whether it did.
+
+    def started(self) -> None:
+        """Of no interest."""
+
+    def output(self, data: bytes, stderr: bool) -> None:
+        """Of no interest."""
+
+    def ended(self, result: Ended) -> None:
+        """There is nothing left to close."""
+        self._killing = None
+
     def _again(self) -> None:
         # A terminal that changes its mode between the two loses the second.
         self._execution.write(END_OF_FILE)
@@ -91,7 +91,7 @@ class HangUp:
             return
         kill, self._kill = self._kill, None
         self._call = self._clock.callLater(self._seconds, self._give_up)
-        self._killing = kill(Quiet())
+        self._killing = kill(self)
 
     def _give_up(self) -> None:
         self.stop()

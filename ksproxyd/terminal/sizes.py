@@ -33,8 +33,10 @@ class Sizes:
 
     def connect(self, send: Callable[[int, int], object]) -> None:
         """Send sizes there, the newest at once."""
+        self.disconnect()
         self._send = send
         self._sent = None
+        self._earliest = 0.0
         self._forward()
 
     def disconnect(self) -> None:
