@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from ksproxyd.upstream.relay import Proxy
 
 
+_ENDED = ("the client ended it", "the backend ended it")
+
+
 class Tunnel:
     """One upgrade, from the handshake to the last byte."""
 
@@ -44,6 +47,8 @@ class Tunnel:
         self._relaying = False
         self._streaming = False
         self._begun = 0.0
+        #: What brought the tunnel to its end, for the log and the audit record.
+        self._why = ""
 
     def start(self) -> None:
         """Dial and send the handshake."""
@@ -214,6 +219,7 @@ class Tunnel:
             return
         near, far = self._ends
         self._ends = None
+        self.exchange.notes = {**(self.exchange.notes or {}), "ended": self._why or "the gateway ended it"}
         self.proxy.tunnels.discard(self)
         self.exchange.received = near.carried
         self.exchange.sent = far.carried
@@ -222,6 +228,10 @@ class Tunnel:
             end.stream.close()
         self._done()
         self.exchange.tunnel_closed()
+
+    def because(self, why: str) -> None:
+        """The tunnel comes to its end; the first reason is the one."""
+        self._why = self._why or why
 
     def close(self) -> None:
         """End the tunnel from outside (its user lost the right to it, or the gateway is going away)."""
@@ -266,6 +276,7 @@ class _End:
             # TLS that goes on behind its own goodbye.
             return
         self.done = True
+        self.tunnel.because(_ENDED[self._direction])
         if self.other.done:
             self.tunnel.over()
         else:
@@ -274,10 +285,12 @@ class _End:
     def lost(self, reason: Failure) -> None:
         # A reset, or the end of an end that had finished: nothing can be written to it any more.
         self.done = True
+        self.tunnel.because(_ENDED[self._direction])
         self.tunnel.over()
 
     def idle_timeout(self) -> None:
         if self.tunnel.open:
+            self.tunnel.because("nothing moved")
             self.tunnel.over()
         else:
             # Closed, but the peer does not take what is queued.

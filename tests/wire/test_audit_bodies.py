@@ -135,6 +135,7 @@ def test_an_upgrade_is_two_events_of_one_request() -> None:
         said = ended["Annotations"]
         assert (said["ksproxyd.io/received-bytes"], said["ksproxyd.io/sent-bytes"]) == ("5", "5")
         assert said["ksproxyd.io/seconds"] == "2.500"
+        assert said["ksproxyd.io/ended"] == "the client ended it"
         assert ended["RequestObject"] is ended["ResponseObject"] is None
 
 
