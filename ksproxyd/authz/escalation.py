@@ -164,10 +164,11 @@ class Escalation:
         namespace: str = "",
         workspace: str = "",
         scope: str = "",
+        role: Object | None = None,
     ) -> None:
         """Raises a 403 that lists what ``user`` lacks for giving away one of KubeSphere's roles in that scope.
 
-        422 for a kind of role that grants nothing there (D16).
+        422 for a kind of role that grants nothing there (D16). ``role`` is the role where the caller has just read it.
         """
         if self.mode == "off":
             return
@@ -178,7 +179,8 @@ class Escalation:
             message = f'roleRef.kind: Invalid value: "{kind}": a binding in the scope {place} is to a {wanted}'
             self._refuse(user, message, {"name": name, "group": IAM_GROUP}, code=422)
             return
-        role = self._roles(kind, namespace if kind == "Role" else "", name)
+        if role is None:
+            role = self._roles(kind, namespace if kind == "Role" else "", name)
         if kind == "WorkspaceRole" and text(role, "metadata", "labels", WORKSPACE_LABEL) != workspace:
             # It grants nothing there, whatever it says.
             role = None

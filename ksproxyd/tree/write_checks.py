@@ -7,7 +7,7 @@ before. These checks are about what would be in the object, compared with what i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -22,7 +22,7 @@ from ksproxyd.kube.resource import Resource
 from ksproxyd.model.identity import Identity
 from ksproxyd.model.request_info import CLUSTER, GLOBAL, WORKSPACE_LABEL, RequestInfo
 from ksproxyd.model.status import StatusError, bad_request, denied
-from ksproxyd.state.kinds import Kind
+from ksproxyd.state.kinds import ROLE_KINDS, Kind
 from ksproxyd.state.store import Object
 from ksproxyd.state.validation import field, text
 from ksproxyd.tree.namespace_checks import Rights, check_namespace, sign
@@ -55,6 +55,7 @@ _NATIVE_ROLES = {
     "ClusterRole": Resource(NATIVE_GROUP, "v1", "clusterroles", "ClusterRole"),
     "Role": Resource(NATIVE_GROUP, "v1", "roles", "Role", namespaced=True),
 }
+_OUR_ROLES = {kind.resource.kind: kind.resource for kind in ROLE_KINDS}
 
 
 def guarded(info: RequestInfo) -> bool:
@@ -197,15 +198,16 @@ class WriteChecks:
             if not moved and _same_role(new, old) and _subjects(new) <= _subjects(old):
                 return
         role_ref = field(new, "roleRef")
+        role = await self._role(_NATIVE_ROLES if native else _OUR_ROLES, role_ref, place.namespace)
         if native:
-            role = await self._native_role(role_ref, place.namespace)
             self._escalation.check_bound(user, role_ref, role, group=NATIVE_GROUP, **scope)
         else:
-            self._escalation.check_binding(user, role_ref, **scope)
+            self._escalation.check_binding(user, role_ref, role=role, **scope)
 
-    async def _native_role(self, role_ref: Any, namespace: str) -> Object | None:
+    async def _role(self, kinds: Mapping[str, Resource], role_ref: Any, namespace: str) -> Object | None:
+        """The role as it is now: it may have been made, or widened, a moment ago."""
         kind, name = text(role_ref, "kind"), text(role_ref, "name")
-        resource = _NATIVE_ROLES.get(kind)
+        resource = kinds.get(kind)
         if resource is None or not name or (resource.namespaced and not namespace):
             return None
         try:
@@ -214,6 +216,9 @@ class WriteChecks:
             if error.code == 404:
                 return None
             raise StatusError(error.code, error.reason, error.message) from error
+        except ValueError:
+            # Nothing can be called that.
+            return None
 
     def _check_members(self, user: Identity, new: Object, old: Object | None) -> None:
         group = text(new, "groupRef", "name")

@@ -74,7 +74,11 @@ class Server:
         self.roles = roles
 
     async def get(self, resource: Resource, name: str, namespace: str = "") -> Any:
-        assert resource.group == NATIVE_GROUP and bool(namespace) is resource.namespaced
+        assert bool(namespace) is resource.namespaced
+        if resource.group == IAM_GROUP:
+            if (resource.kind, namespace, name) not in ROLES:
+                raise KubeError(failure_status(404, "NotFound", "no"))
+            return ROLES[resource.kind, namespace, name]
         if name == "broken":
             raise KubeError(failure_status(503, "ServiceUnavailable", "away"))
         if name not in self.roles:
@@ -203,6 +207,23 @@ def test_a_binding_takes_what_its_role_grants() -> None:
     refused(Holds(Cluster=ALL), Place(IAM_GROUP, "globalrolebindings"), binding("", "GlobalRole", "gr", "joe"))
     passes(Holds(Global=[READ_PODS]), Place(IAM_GROUP, "globalrolebindings"), binding("", "GlobalRole", "gr", "joe"))
     passes(Holds(Cluster=[READ_PODS]), Place(IAM_GROUP, "clusterrolebindings"), binding("", "ClusterRole", "cr", "joe"))
+
+
+def test_a_role_is_what_it_is_now_and_not_what_was_heard_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    widened = thing("roles", "Role", rules=[PODS, {**PODS, "resources": ["secrets"]}])
+
+    async def get(self: Any, resource: Resource, name: str, namespace: str = "") -> Any:
+        return widened
+
+    monkeypatch.setattr(Server, "get", get)
+    given = binding("rolebindings", "Role", "reader", "joe")
+    assert "secrets" in refused(Holds(n1=[READ_PODS]), BINDING, given).message
+
+
+@pytest.mark.parametrize("name", ["..", ".", ""])
+def test_a_role_that_cannot_be_is_not_there(name: str) -> None:
+    given = binding("rolebindings", "Role", name, "joe")
+    assert "does not exist" in refused(Holds(n1=[READ_PODS]), BINDING, given).message
 
 
 def test_who_has_it_already_costs_nothing_who_is_new_does() -> None:
