@@ -187,7 +187,7 @@ class WriteChecks:
             if not home:
                 # It counts nowhere.
                 return
-            scope = {"workspace": home}
+            scope: dict[str, Any] = {"workspace": home}
             moved = old is not None and _workspace(old) != home
         else:
             scope = _scope(place)
@@ -233,7 +233,7 @@ class WriteChecks:
                 continue
             plural = kind.resource.plural
             if plural == "workspacerolebindings":
-                scope = {"workspace": _workspace(binding)}
+                scope: dict[str, Any] = {"workspace": _workspace(binding)}
             else:
                 scope = _scope(Place(IAM_GROUP, plural, text(binding, "metadata", "namespace")))
             reference = (text(binding, "roleRef", "kind"), text(binding, "roleRef", "name"), *scope.items())
@@ -258,7 +258,7 @@ def check_rules(rules: Any) -> None:
         raise bad_request("rules are not a list")
 
 
-def _scope(place: Place) -> dict[str, str]:
+def _scope(place: Place) -> dict[str, Any]:
     """Where a role or a binding counts, for :class:`Escalation`; those of workspaces say so themselves."""
     if place.plural in ("roles", "rolebindings") and place.namespace:
         return {"namespace": place.namespace}
