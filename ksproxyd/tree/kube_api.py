@@ -7,6 +7,7 @@ is a setting: the gateway's own authorization has decided already. Users go thro
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from ksproxyd.chain import Outcome
@@ -145,14 +146,20 @@ class KubeAPI:
         if self._prefix:
             target = self._prefix + target
         if info.resource == PLURAL and concerns(info):
-            return self.users.admit(exchange, lambda: self._proxy.forward(exchange, self._users_plan, target))
+            return self.users.admit(exchange, partial(self._forward_users, exchange, target))
         if info.resource in GUARDED and exchange.method not in READS and self.guard is not None and guarded(info):
-            return self.guard.admit(exchange, lambda: self._proxy.forward(exchange, self._plan, target))
+            return self.guard.admit(exchange, partial(self._forward, exchange, target))
         return self._proxy.forward(exchange, self._plan, target)
+
+    def _forward(self, exchange: Exchange, target: bytes) -> Outcome:
+        return self._proxy.forward(exchange, self._plan, target)
+
+    def _forward_users(self, exchange: Exchange, target: bytes) -> Outcome:
+        return self._proxy.forward(exchange, self._users_plan, target)
 
     def pass_on(self, exchange: Exchange, target: bytes) -> Outcome:
         """Send a request that was for another path as ``target``: one that writes nothing, and is not about users."""
-        return self._proxy.forward(exchange, self._plan, self._prefix + target)
+        return self._forward(exchange, self._prefix + target)
 
     def describe(self) -> str:
         return f"Kubernetes API at {self._plan.pool.target}"
