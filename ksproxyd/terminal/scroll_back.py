@@ -7,7 +7,10 @@ _LINE = 4096
 
 
 class ScrollBack:
-    """Keeps the last ``limit`` bytes, and everything since :meth:`keep` until :meth:`seen`."""
+    """Keeps the last ``limit`` bytes, and while nobody looks (:meth:`keep` until :meth:`seen`), all that come on top.
+
+    Some of what was sent to a browser that is gone has never reached it: the last bytes of before, which are kept.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -58,7 +61,7 @@ class ScrollBack:
         self._data.clear()
 
     def _trim(self) -> None:
-        surplus = len(self._data) - max(self._limit, self.unseen)
+        surplus = len(self._data) - self._limit - self.unseen
         if surplus > 0:
             self._cut = True
             del self._data[:surplus]
