@@ -7,13 +7,17 @@ identity is dropped by :mod:`ksproxyd.upstream.headers` whatever was shown.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from ksproxyd.authn.authenticator import Authenticator
 from ksproxyd.authn.credentials import BadSubprotocol, websocket_token
-from ksproxyd.authn.rejection import credentials_required
+from ksproxyd.authn.rejection import INVALID, Rejected, SharedUnavailable, credentials_required
+from ksproxyd.authn.tokens.claims import Claims
 from ksproxyd.chain import Outcome, Step
-from ksproxyd.model.identity import ANONYMOUS
+from ksproxyd.model.identity import ANONYMOUS, Identity
 from ksproxyd.model.status import bad_request
 from ksproxyd.server.exchange import Exchange
+from ksproxyd.terminal.ticket import BadOffer, ticket_of
 
 #: Endpoints at which ``Authorization`` is a client's (RFC 6749, 2.3.1) or may be out of date (spec 02, D-17 and D-06):
 #: their handlers read it themselves.
@@ -22,14 +26,42 @@ OWN_CREDENTIALS = frozenset(
 )
 
 
-def authenticate_step(authenticator: Authenticator, anonymous: bool) -> Step:
-    """The step. Without ``anonymous`` a request that shows nothing is a 401, except where people log in."""
+class Redeemed(Protocol):
+    """Whose ticket it was (:class:`ksproxyd.kapis.terminal.tickets.Redeemed`)."""
+
+    @property
+    def user(self) -> Identity: ...
+
+    @property
+    def claims(self) -> Claims | None: ...
+
+    @property
+    def certificate(self) -> bool: ...
+
+    @property
+    def browser(self) -> str: ...
+
+
+class Tickets(Protocol):
+    """The part of :class:`ksproxyd.kapis.terminal.tickets.Tickets` that is needed here."""
+
+    async def redeem(self, exchange: Exchange, ticket: str) -> Redeemed: ...
+
+
+def authenticate_step(authenticator: Authenticator, anonymous: bool, tickets: Tickets | None = None) -> Step:
+    """The step. Without ``anonymous`` a request that shows nothing is a 401, except where people log in.
+
+    ``tickets`` knows those of terminals; None: none are taken.
+    """
     known = authenticator.known
 
     def authenticate(exchange: Exchange) -> Outcome:
         header = exchange.fields.get(b"authorization")
         if header is None:
             if exchange.upgrade is not None:
+                ticket = take_ticket(exchange) if tickets is not None else ""
+                if ticket:
+                    return with_ticket(exchange, ticket)
                 header = take_subprotocol(exchange)
             elif anonymous and exchange.connection.certificate is None:
                 # An exchange is nobody's until somebody is found.
@@ -65,6 +97,19 @@ def authenticate_step(authenticator: Authenticator, anonymous: bool) -> Step:
         if found.password:
             exchange.fields.remove(b"authorization")
 
+    async def with_ticket(exchange: Exchange, ticket: str) -> None:
+        assert tickets is not None
+        found = await tickets.redeem(exchange, ticket)
+        try:
+            user = await authenticator.standing(found.user, found.claims, found.certificate)
+        except SharedUnavailable as error:
+            raise error.error() from None
+        if user is None:
+            raise Rejected(INVALID, "the login that the ticket was for has ended", token=False).error()
+        exchange.user = user
+        exchange.claims = found.claims
+        exchange.browser_session = found.browser
+
     return authenticate
 
 
@@ -91,3 +136,22 @@ def take_subprotocol(exchange: Exchange) -> bytes | None:
     header = b"Bearer " + token.encode("ascii")
     exchange.fields.add(b"Authorization", header)
     return header
+
+
+def take_ticket(exchange: Exchange) -> str:
+    """The ticket that a WebSocket client offers as a subprotocol, which nobody sees any more; empty without.
+
+    Raises the 400 for one that is offered in a way that cannot be served.
+    """
+    offered = exchange.fields.get(b"sec-websocket-protocol")
+    if offered is None or exchange.upgrade is None or exchange.upgrade.lower() != b"websocket":
+        return ""
+    try:
+        found = ticket_of(offered)
+    except BadOffer as error:
+        raise bad_request(str(error)) from None
+    if found is None:
+        return ""
+    ticket, others = found
+    exchange.fields.replace(b"Sec-WebSocket-Protocol", others)
+    return ticket

@@ -93,6 +93,8 @@ class Exchange:
     notes: dict[str, Any] | None = None
     hijacked: bool = False
     buffered: list[bytes] | None = None
+    #: The browser's sign-in that the user is known by, if it is one (:mod:`ksproxyd.kapis.oauth.browser`).
+    browser_session: str = ""
     #: What the client was told when the gateway refused the request itself.
     refused: str = ""
     _paused: bool = False

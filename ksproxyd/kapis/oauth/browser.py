@@ -91,7 +91,13 @@ class Browsers:
         value = cookie(self._site, exchange, SESSION_COOKIE)
         if not value:
             return None
-        digest = _digest(value)
+        return await self._session(_digest(value))
+
+    async def standing(self, id: str) -> bool:
+        """Whether the session of this :attr:`BrowserSession.id` has not ended."""
+        return await self._session(id) is not None
+
+    async def _session(self, digest: str) -> BrowserSession | None:
         raw = await self._store.get(_key(digest))
         if raw is None:
             return None
