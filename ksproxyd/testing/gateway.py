@@ -30,6 +30,7 @@ authorization: {mode: AlwaysAllow}
 ksproxyd:
   listeners: [{address: 127.0.0.1, port: 9090}]
   extensions: {openapi: false, manageStatus: false}
+  controllers: {mode: false}
 """
 
 KUBE = Target("http", "kubernetes.example", 6443)

@@ -252,6 +252,9 @@ class MemberClusters:
 
     def _fail(self, member: MemberCluster, detail: str, problem: str) -> None:
         member.problem = problem
+        if HOST_LABEL in (field(self._store.get(("", member.name)), "metadata", "labels") or {}):
+            # Nobody needs a way to where we are.
+            return
         self.log.warn("cluster {name} cannot be reached: {detail}", name=member.name, detail=detail)
 
 

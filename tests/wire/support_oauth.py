@@ -34,6 +34,7 @@ multicluster: {clusterRole: host}
 ksproxyd:
   listeners: [{address: 127.0.0.1, port: 9090}]
   extensions: {openapi: false, manageStatus: false}
+  controllers: {mode: false}
 %(more)s
 """
 

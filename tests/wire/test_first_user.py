@@ -15,7 +15,7 @@ from ksproxyd.standalone.logins import make_admin, new_password
 from ksproxyd.testing import MemoryGateway
 
 IAM = "/apis/iam.kubesphere.io/v1beta1"
-TEXT = SETTINGS % {"issuer": "https://ks.test", "multiple": "true", "more": ""}
+TEXT = SETTINGS % {"issuer": "https://ks.test", "multiple": "true", "mode": "AlwaysAllow", "more": ""}
 
 
 class First:

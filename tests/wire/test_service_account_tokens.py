@@ -18,6 +18,7 @@ authorization: {mode: AlwaysAllow}
 ksproxyd:
   listeners: [{address: 127.0.0.1, port: 9090}]
   extensions: {openapi: false, manageStatus: false}
+  controllers: {mode: false}
   iam: {manageUsers: false}
 """
 ACCOUNTS = "/apis/kubesphere.io/v1alpha1/namespaces/demo/serviceaccounts"

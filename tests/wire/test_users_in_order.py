@@ -32,6 +32,7 @@ authentication:
 ksproxyd:
   listeners: [{address: 127.0.0.1, port: 9090}]
   extensions: {openapi: false, manageStatus: false}
+  controllers: {mode: false}
 """
 
 
