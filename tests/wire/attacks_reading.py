@@ -60,13 +60,13 @@ SECRETS = [
     row("pa", "within the workspace", "/api/v1/workspaces/ws1/namespaces/n2/secrets", by=""),
     row("wa", "within the workspace", "/api/v1/workspaces/ws1/namespaces/n2/secrets", by=""),
     row("wa", "of the workspace, without a namespace", "/api/v1/workspaces/ws1/secrets", by="", shows=True),
-    row("wa", "at the resource API", "/kapi/v1/namespaces/n2/secrets", dynamic=True),
+    row("wa", "at the resource API", "/kapi/v1/namespaces/n2/secrets"),
     row("wv", "at the resource API, with a selector that is none",
         "/kapi/v1/workspaces/ws1/secrets?labelSelector=a!%3Db",
-        by="", shows=True, dynamic=True),
-    row("wv", "at the resource API, of the workspace", "/kapi/v1/workspaces/ws2/secrets", dynamic=True),
+        by="", shows=True),
+    row("wv", "at the resource API, of the workspace", "/kapi/v1/workspaces/ws2/secrets"),
     row("wa", "at the resource API, another's within the workspace",
-        "/kapi/v1/workspaces/ws1/namespaces/n2/secrets/sec", by="", dynamic=True),
+        "/kapi/v1/workspaces/ws1/namespaces/n2/secrets/sec", by=""),
     row("joe", "a Secret", f"{N1}/secrets/sec"),
     row("joe", "ConfigMaps", f"{N1}/configmaps"),
     row("", "a Secret", f"{N1}/secrets/sec"),
@@ -100,7 +100,7 @@ USERS = [
 ]
 
 PLATFORM = [
-    row("cv", "global roles", f"{IAM}/globalroles", dynamic=True),
+    row("cv", "global roles", f"{IAM}/globalroles"),
     row("cv", "global roles, raw", f"{RAW_IAM}/globalroles"),
     row("cv", "the credentials of clusters", "/apis/cluster.kubesphere.io/v1alpha1/clusters/host"),
     row("wa", "the credentials of clusters", "/apis/cluster.kubesphere.io/v1alpha1/clusters"),

@@ -55,8 +55,7 @@ class Attack:
     """One row: ``who`` sends this, and it must come to nothing.
 
     ``by`` may do just the same, which shows that the row could fail (empty: nobody may). ``shows`` is for what is
-    answered with a 200 that has nothing of the secret in it. ``dynamic`` is for what the resource API below ``/kapis``
-    and ``/kapi`` serves.
+    answered with a 200 that has nothing of the secret in it, or with an error of the API server's.
     """
 
     name: str
@@ -68,7 +67,6 @@ class Attack:
     headers: tuple[tuple[str, str], ...] = ()
     by: str = "admin"
     shows: bool = False
-    dynamic: bool = False
 
     def of(self, who: str) -> Attack:
         """The same by somebody else."""
