@@ -178,7 +178,8 @@ class _Check:
         if isinstance(answer, Failure):
             if answer.check(CancelledError):
                 return
-            self.log.failure("whether a terminal may go on could not be asked", answer)
+            if not answer.check(StatusError):
+                self.log.failure("whether a terminal may go on could not be asked", answer)
         elif answer and self._session.allowed is allowed and self._session.going_on:
             reason, text = _REVOKED.get(answer, _REVOKED[endings.FORBIDDEN])
             self._session.end(answer, reason, text)

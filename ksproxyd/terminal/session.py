@@ -57,7 +57,10 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 class Witness(Protocol):
-    """Whoever keeps account of a session. What it raises is logged, and hurts nobody."""
+    """Whoever keeps account of a session.
+
+    What it raises is logged, and hurts nobody: it is told of nothing more then but of the end.
+    """
 
     def began(self, session: Session) -> None:
         """There is an exec. Not called for a session that ends before."""
@@ -102,6 +105,7 @@ class Session:
         self.where = where
         self._commands = commands
         self._witnesses = tuple(witnesses)
+        self._failed_witnesses: list[Witness] = []
         self._process = Process(
             clock,
             id,
@@ -352,6 +356,7 @@ class Session:
         self.summary = summary = Summary(
             ending.code, ending.reason, exit_code, process.typed, process.printed, self._clock.seconds() - self.begun
         )
+        self._failed_witnesses.clear()
         self._tell(lambda witness: witness.ended(self, summary))
         callbacks, self._on_end = self._on_end, []
         for callback in callbacks:
@@ -359,10 +364,13 @@ class Session:
 
     def _tell(self, what: Callable[[Witness], object]) -> None:
         for witness in self._witnesses:
+            if witness in self._failed_witnesses:
+                continue
             try:
                 what(witness)
             except Exception:
-                self.log.failure("keeping account of a terminal failed")
+                self._failed_witnesses.append(witness)
+                self.log.failure("keeping account of terminal {id} failed", id=self.id)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
