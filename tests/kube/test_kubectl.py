@@ -203,3 +203,15 @@ def test_the_gateways_own_kinds(kubectl: Kubectl) -> None:
     kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=printed)
     names = kubectl("apply", "--server-side", "-f", "-", "-o", "name", input=printed).split()
     assert len(names) == len(manifests.definitions())
+
+
+def test_the_gateways_own_roles(kubectl: Kubectl) -> None:
+    """And ``ksproxyd crds --with-roles``."""
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=manifests.crds().encode())
+    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    printed = manifests.role_stream().encode()
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=printed)
+    names = kubectl("apply", "--server-side", "-f", "-", "-o", "name", input=printed).split()
+    assert len(names) == len(manifests.roles())
+    builtin = json.loads(kubectl("get", "builtinroles.iam.kubesphere.io", "project-admin", "-o", "json"))
+    assert builtin["role"]["rules"] == [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]
