@@ -30,12 +30,15 @@ from ksproxyd.authn.tokens.hops import HopTokens
 from ksproxyd.authn.tokens.keys import KeyProblem, KeyRing
 from ksproxyd.authn.tokens.service import Tokens
 from ksproxyd.authn.user_manager import ManagerRules, UserManager, manager_mode
+from ksproxyd.kapis.config.published import PREFIX as CONFIG
+from ksproxyd.kapis.config.published import Published
+from ksproxyd.kapis.config.theme import Theme
 from ksproxyd.kapis.iam.users import Authority, Users
 from ksproxyd.kapis.oauth.callback import provider_routes
 from ksproxyd.kapis.oauth.front import Front
 from ksproxyd.kapis.oauth.programs import Programs
 from ksproxyd.kapis.oauth.routes import PREFIX, WELL_KNOWN, oauth_routes, well_known_routes
-from ksproxyd.kapis.router import Route
+from ksproxyd.kapis.router import Route, Router
 from ksproxyd.kube.client import KubeClient
 from ksproxyd.settings import Settings
 from ksproxyd.state.election import Leadership
@@ -182,6 +185,9 @@ class Logins:
             authority,
             self.end_user,
         )
+        self._published = [*Published(settings, self.providers, self.clients).routes()]
+        if settings.multicluster.cluster_role != "member":
+            self._published += Theme(client).routes()
         self.hops = HopTokens(reactor, self.tokens.hop_token, self.directory)
         self.tokens.on_revoked(self.authenticator.doubt)
         self.tokens.on_revoked(self.hops.forget)
@@ -205,6 +211,7 @@ class Logins:
         """Serve the endpoints of logins."""
         routes = oauth_routes(self.programs.routes(), self.front.routes(), self._by_providers)
         tree.mount(PREFIX, routes, subtree=True)
+        tree.mount(CONFIG, Router(CONFIG, "published settings", self._published), subtree=True)
         tree.mount(WELL_KNOWN, well_known_routes(self.programs.well_known()), subtree=True)
 
     def _not_prepared(self, failure: Failure) -> None:

@@ -138,6 +138,10 @@ class Clients:
         """The names of all, sorted."""
         return sorted({*self._by_name, *self._built_in})
 
+    def installed(self) -> list[OAuthClient]:
+        """Those that Secrets describe, by name."""
+        return [self._read[self._by_name[name][0]] for name in sorted(self._by_name)]
+
     def _changed(self, old: Object | None, new: Object | None) -> None:
         if old is not None:
             self._forget(key_of(old))
