@@ -28,12 +28,13 @@ from bench.logins import Logins
 from bench.objects import DOCUMENT, MANY
 from bench.processes import installed, raise_file_limit
 from bench.requests import NGINX, Requests
+from bench.rights import LARGE, Rights
 from bench.site import GIB, Site
 from bench.slow_reader import SlowReaders
 from bench.table import table
 from bench.watches import Watches, most
 
-SUBJECTS = ("requests", "logins", "audit", "download", "slow-reader", "watches", "drain")
+SUBJECTS = ("requests", "rights", "logins", "audit", "download", "slow-reader", "watches", "drain")
 
 #: The most that a request may cost, over nginx's in the same rounds; more extensions over few; a download over Go's.
 PLAIN_GOAL, TLS_GOAL, FLAT_GOAL = 2.0, 2.2, 1.1
@@ -42,6 +43,9 @@ READER_GOAL = 32 << 20
 #: The queue's own bound (32 MiB), and batches on their way a second time.
 AUDIT_GOAL = 64 << 20
 WATCH_GOAL = 25 << 10
+#: The same for the whole way, with a token and roles; a large installation over next to none; microseconds of a list.
+PLAIN_RIGHTS_GOAL, TLS_RIGHTS_GOAL = 2.2, 2.4
+USERS_LIST_GOAL, NAMESPACES_LIST_GOAL = 400.0, 600.0
 #: What a known token may add to a request, in microseconds, and many logins to other requests' 99th percentile.
 TOKEN_GOAL, TAIL_GOAL = 3.0, 1.2
 
@@ -80,6 +84,8 @@ class Run:
                 if subject == "requests" and generator() is not None:
                     for tls in (False, True):
                         self._requests(site, go, tls)
+                elif subject == "rights" and generator() is not None:
+                    self._rights(site)
                 elif subject == "logins" and generator() is not None:
                     self._logins(site)
                 elif subject == "audit" and generator() is not None:
@@ -133,6 +139,23 @@ class Run:
                 self._at_most(f"CPU a request, {row.name}, {upstream}", median(ratios), goal, "× nginx's")
         for name, ratio in found.flatness().items():
             self._at_most(f"CPU a request, {name}, {MANY} extensions over few", ratio, FLAT_GOAL, "×")
+
+    def _rights(self, site: Site) -> None:
+        found = Rights(site, self._room("rights"))
+        found.measure(self._options.rounds, self._options.seconds)
+        _show(found.report())
+        numbers: dict[str, Any] = {"lists": found.list_seconds(), "memory": found.memory, "ready": found.seconds}
+        self.numbers["rights"] = numbers
+        for upstream, goal in (("plain", PLAIN_RIGHTS_GOAL), ("TLS", TLS_RIGHTS_GOAL)):
+            ratio = found.to_nginx(upstream)
+            numbers[upstream] = {"to_nginx": ratio, "flat": found.flatness(upstream)}
+            if ratio is not None:
+                self._at_most(f"CPU a request with token and roles, {LARGE}, {upstream}", ratio, goal, "× nginx's")
+            what = f"CPU a request with token and roles, {upstream}, {LARGE} over next to nothing"
+            self._at_most(what, found.flatness(upstream), FLAT_GOAL, "×")
+        for name, seconds in found.list_seconds().items():
+            goal = USERS_LIST_GOAL if "users" in name else NAMESPACES_LIST_GOAL
+            self._at_most(f"CPU of a list, {name}", seconds * 1e6, goal, "µs")
 
     def _logins(self, site: Site) -> None:
         found = Logins(site, self._room("logins"))

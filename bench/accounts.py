@@ -42,14 +42,18 @@ class Cluster(Factory):
     def buildProtocol(self, addr: object) -> Connection:
         return Connection(self)
 
-    def list(self, path: str, selector: str) -> Object:
-        """A collection; with the selector of one user's login records only those."""
+    def list(self, path: str, selector: str, limit: int = 0, begin: int = 0) -> Object:
+        """A collection, or a page of it; with the selector of one user's login records only those."""
         label, equals, user = selector.partition("=")
         found = self._collections.get(path, {})
         if equals and label == LABEL:
             found = self._by_label.get((path, user), {})
         metadata = {"resourceVersion": str(self._version)}
-        return {"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": list(found.values())}
+        items = [*found.values()][begin:]
+        if limit and len(items) > limit:
+            items = items[:limit]
+            metadata["continue"] = str(begin + limit)
+        return {"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items}
 
     def create(self, path: str, item: Object) -> tuple[int, Object]:
         metadata = item["metadata"]
@@ -157,7 +161,8 @@ class Connection(Protocol):
                 self._watched = collection
                 cluster.watches.setdefault(collection, set()).add(self)
                 return self.transport.write(_head(200, b"Transfer-Encoding: chunked"))
-            return self._answer(200, cluster.list(collection, options.get("labelSelector", [""])[0]))
+            page = (int(options.get(name, ["0"])[0]) for name in ("limit", "continue"))
+            return self._answer(200, cluster.list(collection, options.get("labelSelector", [""])[0], *page))
         if method == "GET":
             return self._answer(*cluster.get(collection, name))
         if method == "DELETE":

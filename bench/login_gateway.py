@@ -35,12 +35,15 @@ def user(number: int) -> str:
 
 
 class LoginGateway(Running):
-    """``ksproxyd run`` with :data:`PEOPLE` users, one client, one APIService."""
+    """``ksproxyd run`` with :data:`PEOPLE` users, one client, one APIService.
 
-    def __init__(self, folder: Path, route: Route) -> None:
+    ``mode`` is ``authorization.mode``.
+    """
+
+    def __init__(self, folder: Path, route: Route, mode: str = "AlwaysAllow") -> None:
         self.password = f"Aa1{secrets.token_urlsafe(12)}"
         self._secret = secrets.token_urlsafe(24)
-        self._route = route
+        self.route = route
         self._stack = ExitStack()
         self._api = free_port()
         objects = folder / "accounts.json"
@@ -54,7 +57,7 @@ class LoginGateway(Running):
                 "multipleLogin": True,
                 "issuer": {"url": f"http://127.0.0.1:{port}", "jwtSecret": secrets.token_hex(32)},
             },
-            "authorization": {"mode": "AlwaysAllow"},
+            "authorization": {"mode": mode},
             "multicluster": {"clusterRole": "host"},
             "kubernetes": {"kubeconfig": str(self._kubeconfig(folder))},
             "ksproxyd": {"extensions": {"manageStatus": False}},
@@ -78,13 +81,15 @@ class LoginGateway(Running):
         self._stack.close()
 
     def ready(self) -> None:
-        self.process.wait_until(lambda: self._status("/readyz") == 200, "ready")
-        self.process.wait_until(lambda: self._status(self._route.api_path) == 200, "serving the extension")
+        self.process.wait_until(lambda: self.status("/readyz") == 200, "ready")
+        self.process.wait_until(lambda: self.status(self.route.api_path) == 200, "serving the extension")
 
-    def _status(self, path: str) -> int:
-        """The status of a GET; 0 if nobody answers."""
+    def status(self, path: str, line: str = "") -> int:
+        """The status of a GET, with one more field if there is a ``line``; 0 if nobody answers."""
+        name, _, value = line.partition(": ")
+        request = urllib.request.Request(self.url(path), headers={name: value} if name else {})
         try:
-            with urllib.request.urlopen(self.url(path), timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=5) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return error.code
@@ -103,10 +108,14 @@ class LoginGateway(Running):
             "data": {"configuration.yaml": b64encode(configuration.encode()).decode()},
         }
         return {
-            f"{_IAM}/users": [_user(user(number), hashed) for number in range(PEOPLE)],
             "/api/v1/namespaces/kubesphere-system/secrets": [client],
-            "/apis/extensions.kubesphere.io/v1alpha1/apiservices": [self._route.api_service()],
+            "/apis/extensions.kubesphere.io/v1alpha1/apiservices": [self.route.api_service()],
+            **self.accounts(hashed),
         }
+
+    def accounts(self, hashed: str) -> dict[str, list[dict[str, Any]]]:
+        """The collections with the users, whose password has the hash ``hashed``, and with what they may do."""
+        return {f"{_IAM}/users": [_user(user(number), hashed) for number in range(PEOPLE)]}
 
     def _kubeconfig(self, folder: Path) -> Path:
         path = folder / "accounts.kubeconfig"
