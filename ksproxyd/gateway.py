@@ -33,6 +33,7 @@ from ksproxyd.chain.dispatch import dispatch_step
 from ksproxyd.chain.recheck import Recheck
 from ksproxyd.chain.request_info import request_info_step
 from ksproxyd.chain.synced import synced_step
+from ksproxyd.controllers import Controllers
 from ksproxyd.kapis.images import PREFIX as IMAGES
 from ksproxyd.kapis.images import Images
 from ksproxyd.kapis.router import Router
@@ -143,6 +144,7 @@ class Gateway:
         self.openapi: OpenAPI | None = None
         self.logins: Logins | None = None
         self.apis: Apis | None = None
+        self.controllers: Controllers | None = None
         self._writer: StatusWriter | None = None
         #: None where nothing is to be recorded: then no request comes near it.
         self.audit: Audit | None = None
@@ -205,6 +207,15 @@ class Gateway:
         self.extensions = Extensions(self.tree, self.state, workshop, self.known, self._look_at)
         self._writer = self._status_writer(client, alone=access is not None)
         self._writer.start()
+        self.controllers = Controllers(
+            self._reactor,
+            self.settings,
+            self.state,
+            client,
+            self._leadership(client, "controllers", alone=access is not None),
+            self._random,
+        )
+        self.controllers.start()
         self.openapi = OpenAPI(
             self._reactor,
             self.client,
@@ -417,6 +428,9 @@ class Gateway:
         assert self.extensions is not None
         for name, kind, text, read in GuardMetrics(self.extensions.guards).families():
             metrics.add(name, kind, text, read)
+        assert self.logins is not None
+        for name, kind, text, read in self.logins.metrics().families():
+            metrics.add(name, kind, text, read)
         if self.audit is not None:
             for name, kind, text, read in self.audit.families():
                 metrics.add(name, kind, text, read)
@@ -567,6 +581,8 @@ class Gateway:
             self._recheck.stop()
         if self._writer is not None:
             await self._writer.stop()
+        if self.controllers is not None:
+            await self.controllers.stop()
         if self.logins is not None:
             await self.logins.stop()
         if self.apis is not None:
@@ -627,6 +643,8 @@ class Readiness:
                 gateway.settings.ksproxyd.health.stale_after,
             ),
         ]
+        if gateway.logins is not None:
+            checks += gateway.logins.checks()
         return readyz(checks + [informer_sync(watch) for watch in watches])
 
     def describe(self) -> str:

@@ -6,9 +6,11 @@ import base64
 import json
 import signal
 import socket
+import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,12 +126,45 @@ def test_an_unreachable_cluster_is_one_line_and_exit_1(tmp_path: Path) -> None:
         assert "Traceback" not in program.output()
 
 
-def test_rbac_is_refused_rather_than_let_everybody_in(tmp_path: Path, state: Path) -> None:
-    argv = standalone(free_port(), free_port(), state)
+def test_roles_decide_who_may_do_what(tmp_path: Path, state: Path) -> None:
+    """The mode of every real installation, on the built-in roles, with what keeps roles and workspaces in order."""
+    port = free_port()
+    given = tmp_path / "password"
+    given.write_text("Passw0rdX\n")
+    argv = standalone(port, free_port(), state, "--admin-password-file", str(given))
     argv[argv.index("AlwaysAllow")] = "RBAC"
+    base = f"http://127.0.0.1:{port}"
     with Program(argv, tmp_path) as program:
-        assert program.wait() == 1
-        assert "authorization.mode RBAC is not available yet" in program.output()
+        until(lambda: "ksproxyd is serving" in program.output() and ready(port), "a start")
+        status, body = get(f"{base}/api/v1/namespaces")
+        assert (status, json.loads(body)["reason"]) == (403, "Forbidden")
+        admin = "Basic " + base64.b64encode(b"admin:Passw0rdX").decode()
+
+        def ask(path: str, value: object = None) -> Any:
+            data = None if value is None else json.dumps(value).encode()
+            fields = {"Authorization": admin, "Content-Type": "application/json"}
+            with urllib.request.urlopen(urllib.request.Request(base + path, data, fields), timeout=10) as answer:
+                return json.load(answer)
+
+        template = {
+            "apiVersion": "tenant.kubesphere.io/v1beta1",
+            "kind": "WorkspaceTemplate",
+            "metadata": {"name": "team"},
+            "spec": {"template": {"spec": {"manager": "admin"}}, "placement": {"clusters": [{"name": "host"}]}},
+        }
+        ask("/kapis/tenant.kubesphere.io/v1beta1/workspaces", template)
+        roles = "/kapis/iam.kubesphere.io/v1beta1/workspaces/team/workspaceroles"
+        wanted = {f"team-{name}" for name in ("admin", "viewer", "regular", "self-provisioner")}
+        until(lambda: {role["metadata"]["name"] for role in ask(roles)["items"]} == wanted, "the roles of a workspace")
+        explained = subprocess.run(
+            ksproxyd("explain", "nobody", "get", "/api", "--url", base),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert explained.returncode == 1
+        assert "refuses" in explained.stderr
 
 
 def test_a_bad_configuration_names_every_problem_with_its_line(tmp_path: Path) -> None:
