@@ -143,6 +143,12 @@ class Registry:
         self._emptied = None
 
 
+def revoke(session: Session, code: int) -> None:
+    """End a session whose user may not have it any more; ``code`` is what :data:`.session.Allowed` has said."""
+    reason, text = _REVOKED.get(code, _REVOKED[endings.FORBIDDEN])
+    session.end(code, reason, text)
+
+
 class _Check:
     """Asks again and again whether a session's user may still have it (D14). What cannot be asked ends nothing."""
 
@@ -181,8 +187,7 @@ class _Check:
             if not answer.check(StatusError):
                 self.log.failure("whether a terminal may go on could not be asked", answer)
         elif answer and self._session.allowed is allowed and self._session.going_on:
-            reason, text = _REVOKED.get(answer, _REVOKED[endings.FORBIDDEN])
-            self._session.end(answer, reason, text)
+            revoke(self._session, answer)
         if self._session.going_on:
             self._again()
 
