@@ -24,7 +24,7 @@ from ksproxyd.authn.passwords import Passwords, password_pool
 from ksproxyd.authn.providers.mapper import Mapper
 from ksproxyd.authn.providers.registry import Providers
 from ksproxyd.authn.records import LoginRecords
-from ksproxyd.authn.shared import shared_store
+from ksproxyd.authn.shared import shared_store as make_store
 from ksproxyd.authn.tokens.claims import Claims, service_account_of
 from ksproxyd.authn.tokens.hops import HopTokens
 from ksproxyd.authn.tokens.keys import KeyProblem, KeyRing
@@ -40,6 +40,7 @@ from ksproxyd.kapis.oauth.programs import Programs
 from ksproxyd.kapis.oauth.routes import PREFIX, WELL_KNOWN, oauth_routes, well_known_routes
 from ksproxyd.kapis.router import Route, Router
 from ksproxyd.kube.client import KubeClient
+from ksproxyd.observe.logins import LoginMetrics
 from ksproxyd.settings import Settings
 from ksproxyd.state.election import Leadership
 from ksproxyd.state.kinds import GROUP_BINDINGS, LOGIN_CONFIGS, SERVICE_ACCOUNT_TOKENS, SERVICE_ACCOUNTS, USERS
@@ -47,6 +48,8 @@ from ksproxyd.state.state import State
 from ksproxyd.state.store import Object
 from ksproxyd.state.validation import field, text
 from ksproxyd.tree import Tree
+from ksproxyd.tree.health import Check
+from ksproxyd.tree.login_checks import identity_providers, shared_store
 from ksproxyd.upstream.pool import Dialer
 
 
@@ -77,7 +80,7 @@ class Logins:
         self._settings = settings
         given, ours = settings.authentication, settings.ksproxyd
         tries, duration = given.authenticate_rate_limiter_max_tries, given.authenticate_rate_limiter_duration
-        self.store = shared_store(reactor, settings)
+        self.store = make_store(reactor, settings)
         self.keys = KeyRing(settings, in_thread)
         self.static_tokens = StaticTokens(state)
         self.tokens = Tokens(reactor, settings, self.store, self.keys, self.static_tokens.holds)
@@ -213,6 +216,22 @@ class Logins:
         tree.mount(PREFIX, routes, subtree=True)
         tree.mount(CONFIG, Router(CONFIG, "published settings", self._published), subtree=True)
         tree.mount(WELL_KNOWN, well_known_routes(self.programs.well_known()), subtree=True)
+
+    def away(self) -> str:
+        """Why what gateways share cannot be asked now; empty while it can."""
+        return self.store.away
+
+    def checks(self) -> list[Check]:
+        """What ``/readyz?verbose`` says of logins."""
+        providers = self.providers
+        return [
+            shared_store(self.store.common, self.away),
+            identity_providers(providers.problems, lambda: len(providers.published())),
+        ]
+
+    def metrics(self) -> LoginMetrics:
+        """What is counted."""
+        return LoginMetrics(self.passwords, self.records, self.away, self.providers.problems)
 
     def _not_prepared(self, failure: Failure) -> None:
         if not failure.check(CancelledError):

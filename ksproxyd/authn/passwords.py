@@ -80,6 +80,8 @@ class Passwords:
     ) -> None:
         #: Compares that were done, with dummies.
         self.compares = 0
+        #: Passwords that were sent away because too many waited.
+        self.refused = 0
         self._reactor = reactor
         self._pool = pool
         self._threads = threads
@@ -95,12 +97,18 @@ class Passwords:
         self._idle: list[Deferred[None]] = []
         self._closed = False
 
+    @property
+    def waiting(self) -> int:
+        """Passwords that are being looked at, or wait."""
+        return self._places
+
     def place(self) -> Place:
         """A place in the queue, to be had before an attempt is counted. Raises :class:`Busy` if there is none.
 
         It is a context manager: leaving it gives the place back.
         """
         if self._closed or self._places >= self._most:
+            self.refused += 1
             raise Busy
         self._places += 1
         return Place(self)

@@ -29,6 +29,8 @@ class MemoryStore:
     """
 
     common = False
+    #: It is never away.
+    away = ""
 
     def __init__(self, clock: IReactorTime, cleanup_period: float) -> None:
         self._clock = clock

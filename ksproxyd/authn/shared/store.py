@@ -23,6 +23,11 @@ class SharedStore(Protocol):
         """Whether other gateways see the same; False: it is the memory of this process."""
         ...
 
+    @property
+    def away(self) -> str:
+        """Why it cannot be asked at the moment, for the log: it may name addresses. Empty while it can."""
+        ...
+
     def get(self, key: str) -> Deferred[bytes | None]:
         """The value, None if there is none."""
         ...
