@@ -11,6 +11,9 @@ from ksproxyd.terminal.execution import ExecRequest, Execution, Executions
 from ksproxyd.terminal.exit_status import Ended
 from ksproxyd.terminal.files.names import literally
 
+#: Bytes that make an archive of nothing: what tar writes when it has found nothing, before it says so.
+EMPTY = 10240
+
 #: Bytes that must have come before anything is promised to the client: one block of an archive.
 FIRST = 512
 COMPLAINTS = 4096
@@ -28,8 +31,8 @@ def reading(path: str, begin: int) -> tuple[str, ...]:
 
 
 def sizing(path: str) -> tuple[str, ...]:
-    """What prints size and type of a file, links followed."""
-    return ("stat", "-L", "-c", "%s %F", "--", path)
+    """What prints size, time of the last change and type of a file, links followed."""
+    return ("stat", "-L", "-c", "%s %Y %F", "--", path)
 
 
 class Taker(Protocol):
@@ -100,7 +103,9 @@ class Download:
             return
         if self._held is not None:
             self._held += data
-            if len(self._held) < self._first:
+            if len(self._held) < self._first or (
+                len(self._held) <= EMPTY and self._first == FIRST and not any(self._held)
+            ):
                 return
             data = self._let_go()
         if data:

@@ -109,6 +109,11 @@ class Spool:
         """Whether so much waits for the disk that nothing more should come."""
         return self._waiting >= PIECE
 
+    @property
+    def waiting(self) -> bool:
+        """Whether anything waits for the disk."""
+        return bool(self._unwritten)
+
     async def write_out(self) -> None:
         """Write what has come."""
         unwritten, self._unwritten, self._waiting = self._unwritten, [], 0

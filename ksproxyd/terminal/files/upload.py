@@ -67,7 +67,7 @@ def bounded_command(path: str, length: int) -> tuple[str, ...]:
 
 
 class Upload:
-    """One upload into ``path`` of a container. :meth:`cancel` from outside, when nobody waits for it any more."""
+    """One upload into ``path`` of a container. What has been unpacked stays if it is cancelled."""
 
     def __init__(self, executions: Executions, namespace: str, pod: str, container: str, path: str) -> None:
         self._executions = executions
@@ -75,13 +75,15 @@ class Upload:
         self._path = path
         self._execution: Execution | None = None
 
-    def cancel(self) -> None:
-        """Give it up; what has been unpacked stays."""
-        if self._execution is not None:
-            self._execution.close()
-
     async def send(self, spool: Spool) -> tuple[Ended, str]:
         """Send the files of ``spool``; returns how tar ended and the last it complained of."""
+        try:
+            return await self._send(spool)
+        finally:
+            if self._execution is not None:
+                self._execution.close()
+
+    async def _send(self, spool: Spool) -> tuple[Ended, str]:
         unpacking = self._begin(plain_command(self._path))
         await unpacking.begun
         assert self._execution is not None
