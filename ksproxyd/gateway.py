@@ -37,6 +37,7 @@ from ksproxyd.controllers import Controllers
 from ksproxyd.kapis.images import PREFIX as IMAGES
 from ksproxyd.kapis.images import Images
 from ksproxyd.kapis.router import Router
+from ksproxyd.kapis.terminal import Terminals
 from ksproxyd.kube.access import ClusterAccess, load_access
 from ksproxyd.kube.client import KubeClient
 from ksproxyd.kube.errors import KubeError
@@ -144,6 +145,7 @@ class Gateway:
         self.openapi: OpenAPI | None = None
         self.logins: Logins | None = None
         self.apis: Apis | None = None
+        self.terminals: Terminals | None = None
         self.controllers: Controllers | None = None
         self._writer: StatusWriter | None = None
         #: None where nothing is to be recorded: then no request comes near it.
@@ -231,6 +233,7 @@ class Gateway:
         self.apis = Apis(
             self._reactor, self.settings, self.state, client, self.authorization, self.logins.user_routes()
         )
+        self.terminals = self._make_terminals(client, kube, alone=access is not None)
         self._mount(kube)
         chain = Chain(
             self.steps(),
@@ -299,6 +302,29 @@ class Gateway:
         except KeyProblem as error:
             raise StartError(str(error)) from error
 
+    def _make_terminals(self, client: KubeClient, kube: ClusterAccess, alone: bool) -> Terminals:
+        assert self.authorization is not None and self.logins is not None
+        made = Terminals(
+            self._reactor,
+            self.settings,
+            client,
+            kube,
+            self.pools,
+            self.authorization.rights,
+            self.authorization.authorizer,
+            self.logins.authenticator,
+            self.logins.front.browsers,
+            self.logins.store,
+            self._in_thread,
+            secrets.token_bytes,
+        )
+        try:
+            # The embedded API has no pods.
+            made.start(sweep=not alone)
+        except OSError as error:
+            raise StartError(f"terminals cannot be recorded: {error}") from error
+        return made
+
     def _status_writer(self, client: KubeClient, alone: bool) -> StatusWriter:
         """Keeps the statuses of extension objects true, where nothing else does."""
         assert self.state is not None
@@ -332,11 +358,12 @@ class Gateway:
     def steps(self) -> list[tuple[str, Step]]:
         """The chain, outermost first."""
         assert self.authorization is not None and self.members is not None and self.logins is not None
+        assert self.terminals is not None
         anonymous = self.settings.ksproxyd.credentials.anonymous
         return [
             ("cors", self._cross_origin),
             ("request_info", request_info_step(self.settings.multicluster.cluster_role == "member")),
-            ("authenticate", authenticate_step(self.logins.authenticator, anonymous)),
+            ("authenticate", authenticate_step(self.logins.authenticator, anonymous, self.terminals.tickets)),
             *([] if self.audit is None else [("audit", self.audit.admitted)]),
             ("dispatch", dispatch_step(self.members, self.logins.hops)),
             ("authorize", authorize_step(self.authorization.authorizer, self.authorization.engine)),
@@ -395,6 +422,9 @@ class Gateway:
         tree.mount(IMAGES, Router(IMAGES, "uploaded images", images.routes()), subtree=True)
         assert self.apis is not None
         self.apis.mount(tree)
+        assert self.terminals is not None
+        for router in self.terminals.routers():
+            tree.mount(router.prefix, router, subtree=True)
         if self.settings.ksproxyd.metrics.enabled:
             tree.mount("/metrics", Metrics(self.metrics, self._reactor))
         self._kube_api = KubeAPI(
@@ -575,8 +605,12 @@ class Gateway:
         for waiting in (self._refreshing, self._syncing):
             if waiting is not None:
                 waiting.cancel()
+        # Sessions have a grace time of their own, beside that of requests.
+        ending = None if self.terminals is None else Deferred.fromCoroutine(self.terminals.stop())
         await self.listeners.close()
         await self._drain()
+        if ending is not None:
+            await ending
         if self._recheck is not None:
             self._recheck.stop()
         if self._writer is not None:

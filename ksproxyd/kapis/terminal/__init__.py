@@ -1,4 +1,4 @@
-"""``terminal.kubesphere.io/v1alpha2``: shells in pods, on nodes and in one's own pod, and the tickets for them (spec 05).
+"""``terminal.kubesphere.io/v1alpha2``: shells in pods, on nodes and in one's own pod, and tickets for them (spec 05).
 
 :class:`Terminals` joins what serves them. Its parts know sessions (:mod:`ksproxyd.terminal`) or HTTP, never both but
 for :mod:`.shells`.
@@ -17,9 +17,11 @@ from ksproxyd.authz.decision import Authorizer
 from ksproxyd.authz.rights import Rights
 from ksproxyd.kapis.router import Route, Router
 from ksproxyd.kapis.terminal.access import Access
+from ksproxyd.kapis.terminal.download import Downloads
 from ksproxyd.kapis.terminal.origins import Origins
 from ksproxyd.kapis.terminal.shells import Shells, WitnessOf
 from ksproxyd.kapis.terminal.tickets import BrowserSessions, Tickets
+from ksproxyd.kapis.terminal.upload import Uploads
 from ksproxyd.kube.client import KubeClient
 from ksproxyd.kube.pacing import pause
 from ksproxyd.server.exchange import Exchange
@@ -40,8 +42,13 @@ if TYPE_CHECKING:
 
 PREFIX = "/kapis/terminal.kubesphere.io/v1alpha2"
 
+#: Where the sign-in cookie is good.
+TRADE = "/oauth/terminal_ticket"
+
 #: Seconds between looks at whether the last browsers have said goodbye.
 _LOOK = 0.1
+
+FILE = "/namespaces/{namespace}/pods/{pod}/file"
 
 
 class Terminals:
@@ -107,24 +114,28 @@ class Terminals:
             [self._recorder, *witnesses],
         )
 
-    def start(self) -> None:
-        """Begin to look after pods that nobody uses. Raises :class:`OSError` if nothing can be recorded that should."""
+        self._uploads = Uploads(clock, options, client, self.access, self.executions, in_thread)
+        self._downloads = Downloads(clock, options, client, self.access, self.executions)
+
+    def start(self, *, sweep: bool) -> None:
+        """Be ready; with ``sweep`` also delete pods that nobody uses any more, whoever has left them.
+
+        Raises :class:`OSError` if nothing can be recorded that should be.
+        """
         self.recordings.start()
-        self.sweeper.start()
+        if sweep:
+            self.sweeper.start()
 
     def routers(self) -> list[Router]:
         """The nodes of the tree."""
         routes = [
             *self._shells.routes(),
+            Route("GET", FILE, self._downloads.get, "Files out of a container"),
+            Route("POST", FILE, self._uploads.post, "Files into a container"),
             Route("POST", "/tickets", self.tickets.for_token, "Trade a token for a ticket for one terminal"),
         ]
-        return [Router(PREFIX, "terminals", routes)]
-
-    def oauth_routes(self) -> list[Route]:
-        """The route below ``/oauth``."""
-        return [
-            Route("POST", "/terminal_ticket", self.tickets.for_browser, "Trade a sign-in for a ticket for one terminal")
-        ]
+        trade = Route("POST", "", self.tickets.for_browser, "Trade a sign-in for a ticket for one terminal")
+        return [Router(PREFIX, "terminals", routes), Router(TRADE, "tickets for terminals", [trade])]
 
     async def stop(self) -> None:
         """End every session (``terminal.shutdownGrace``), then everything else."""
