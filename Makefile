@@ -5,15 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STATE ?= state
 
-.PHONY: install run test test-browser test-kube test-golden lint bench clean
+.PHONY: install vendor run test test-browser test-kube test-golden lint bench clean
 
 install: $(VENV)/.installed
 
 # A plain path entry instead of an import hook: twistd finds plugins by looking through sys.path.
-$(VENV)/.installed: setup.cfg pyproject.toml
+$(VENV)/.installed: setup.cfg pyproject.toml ksproxyd/web/terminal/vendor.json
 	$(PYTHON) -c 'import sys; sys.exit("ksproxyd needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e . --config-settings editable_mode=compat
+	-$(BIN)/python -m ksproxyd.web.terminal.vendor
 	touch $@
 
 $(VENV)/.tested: $(VENV)/.installed
@@ -28,6 +29,10 @@ $(VENV)/.benched: $(VENV)/.installed
 run: install
 	$(BIN)/ksproxyd run --standalone --demo --authorization AlwaysAllow \
 		--listen tcp:9090:interface=127.0.0.1 --state-dir $(STATE)
+
+# What the terminal page needs of npm. `make install` does it too, and goes on where there is no npm.
+vendor: $(VENV)/.installed
+	$(BIN)/python -m ksproxyd.web.terminal.vendor
 
 lint: $(VENV)/.tested
 	$(BIN)/ruff check .
