@@ -210,8 +210,10 @@ class BrowserSite:
         target: str,
         fields: dict[str, str] | None = None,
         form: dict[str, Any] | None = None,
+        *,
+        host: str = "192.0.2.7",
     ) -> Answer:
-        """A request and its complete answer."""
+        """A request from the address ``host``, and its complete answer."""
         lines = [f"{method} {target} HTTP/1.1", "Host: ks.test"]
         lines += [f"{name}: {value}" for name, value in (fields or {}).items()]
         body = b""
@@ -220,7 +222,7 @@ class BrowserSite:
             lines += ["Content-Type: application/x-www-form-urlencoded"]
         if method == "POST":
             lines += [f"Content-Length: {len(body)}"]
-        client = self.server.connect()
+        client = self.server.connect(host=host)
         client.send("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
         answer = client.answer(method)
         client.close()

@@ -497,6 +497,29 @@ def test_the_console_is_told_no_more_than_it_needs() -> None:
         assert legacy(site).body == b"Unauthorized: this account cannot be used here\n"
 
 
+def test_so_many_leave_from_one_network(monkeypatch: pytest.MonkeyPatch, site: IdPSite) -> None:
+    monkeypatch.setattr("ksproxyd.kapis.oauth.provider_login.MOST", 2)
+    browser = Browser(site)
+    assert [browser.get("/oauth/login/corp").status for _ in range(3)] == [302, 302, 429]
+    page = browser.get("/oauth/login/corp")
+    assert page.get("Retry-After") is not None and b"<html" in page.body
+    program = site.ask("GET", "/oauth/login/corp")
+    assert (program.status, program.json()["reason"]) == (429, "TooManyRequests")
+    # Others are not kept out by them, and after a while neither are they.
+    assert site.ask("GET", "/oauth/login/corp", host="198.51.100.9").status == 302
+    site.clock.wait(601)
+    assert browser.get("/oauth/login/corp").status == 302
+
+
+def test_so_many_come_back_without_having_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each makes us ask the provider."""
+    monkeypatch.setattr("ksproxyd.kapis.oauth.provider_login.MOST", 2)
+    with IdPSite(LEGACY) as site:
+        site.link("zoe", "u-42")
+        assert [legacy(site).status for _ in range(3)] == [200, 200, 429]
+        assert len(site.idp.forms) == 2
+
+
 def test_a_departure_from_here_needs_its_browser_all_the_same() -> None:
     with IdPSite(LEGACY) as site:
         site.link("zoe", "u-42")

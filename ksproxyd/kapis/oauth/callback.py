@@ -146,6 +146,7 @@ class Callback:
     # -- as ks-apiserver -------------------------------------------------------------------------------
 
     async def _as_ks_apiserver(self, exchange: Exchange, provider: str, found: dict[str, str]) -> Response:
+        await self._departures.count("returned", exchange.client)
         try:
             who = await self._who(provider, found, Flow())
             issued = await self._issue(who)

@@ -18,10 +18,11 @@ from twisted.logger import Logger
 
 from ksproxyd.authn.providers.provider import Flow, ProviderError
 from ksproxyd.authn.providers.registry import Providers
+from ksproxyd.authn.source import network_of
 from ksproxyd.kapis.oauth.answers import go_on
 from ksproxyd.kapis.oauth.cookies import cookie, set_cookie
 from ksproxyd.kapis.oauth.pages import Pages, wants_page
-from ksproxyd.kapis.oauth.pending import Pending
+from ksproxyd.kapis.oauth.pending import Pending, TooManyWaiting
 from ksproxyd.kapis.oauth.sign_in import SignIn
 from ksproxyd.kapis.oauth.site import Site
 from ksproxyd.model.message import Response
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 
 #: For so long somebody may take to sign in at a provider, in seconds.
 LIFETIME = 600.0
+
+#: Sign-ins at providers that may be begun within :data:`LIFETIME` from one network, and that may come to an end without
+#: having been begun here, where that is allowed at all: each of those makes us ask the provider.
+MOST = 3000
 
 #: Name of the cookie that says which browser has left.
 LEFT_COOKIE = "ksproxyd_left"
@@ -68,13 +73,22 @@ class Departures:
         self._site = site
 
     async def keep(self, exchange: Exchange, provider: str, redirect_uri: str, handle: str) -> tuple[Flow, str]:
-        """Remember a new departure; returns what the provider needs, and the value of the browser's cookie."""
+        """Remember a new departure; returns what the provider needs, and the value of the browser's cookie.
+
+        Raises :class:`~ksproxyd.kapis.oauth.pending.TooManyWaiting`.
+        """
+        await self.count("left", exchange.client)
         # One browser may have left from several tabs.
         browser = cookie(self._site, exchange, LEFT_COOKIE) or secrets.token_urlsafe(32)
         flow = Flow(secrets.token_urlsafe(32), secrets.token_urlsafe(32), secrets.token_urlsafe(48), redirect_uri)
         left = Departure(provider, handle, flow.nonce, flow.verifier, redirect_uri, _digest(browser))
         await self._store.put(_key(flow.state), msgspec.json.encode(left), LIFETIME)
         return flow, browser
+
+    async def count(self, what: str, source: str) -> None:
+        """Count something that anybody may do. Raises ``TooManyWaiting`` if they have done it too often."""
+        if await self._store.count(f"{what}-begun:{network_of(source)}", LIFETIME) > MOST:
+            raise TooManyWaiting
 
     async def take(self, state: str) -> Departure | None:
         """The departure with this ``state``, once."""
