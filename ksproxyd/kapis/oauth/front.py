@@ -17,12 +17,12 @@ from ksproxyd.kapis.oauth.consents import Consents
 from ksproxyd.kapis.oauth.csrf import Csrf
 from ksproxyd.kapis.oauth.device import Devices
 from ksproxyd.kapis.oauth.device_page import DevicePage
+from ksproxyd.kapis.oauth.id_tokens import IdTokens
 from ksproxyd.kapis.oauth.logout import Logout, hints
 from ksproxyd.kapis.oauth.pages import Pages
 from ksproxyd.kapis.oauth.pending import AuthorizeRequest, Pending
 from ksproxyd.kapis.oauth.sign_in import Logins, ProviderList, SignIn
 from ksproxyd.kapis.oauth.site import Site
-from ksproxyd.kapis.oauth.user_claims import user_claims
 from ksproxyd.kapis.router import Route
 from ksproxyd.model.message import Response
 from ksproxyd.server.exchange import Exchange
@@ -60,8 +60,7 @@ class Front:
         self.pending = Pending(store)
         csrf = Csrf(self.site)
         consents = Consents(store)
-        self._tokens = tokens
-        self._url_claim = ours.compat.url_claim
+        self._id_tokens = IdTokens(tokens, url=ours.compat.url_claim)
         self._authorize = Authorize(
             clock,
             ours.oauth,
@@ -119,12 +118,4 @@ class Front:
         return self.pages.asset(exchange, name)
 
     def _id_token(self, client: OAuthClient, user: UserRecord, request: AuthorizeRequest, auth_time: float) -> str:
-        return self._tokens.id_token(
-            subject=user.name,
-            client=client.name,
-            claims=user_claims(user, request.scopes, url=self._url_claim),
-            nonce=request.nonce,
-            auth_time=auth_time,
-            scopes=request.scopes,
-            lifetime=sum(client.lifetimes) if client.lifetimes else 0.0,
-        )
+        return self._id_tokens.make(client, user, request.scopes, auth_time=auth_time, nonce=request.nonce)
