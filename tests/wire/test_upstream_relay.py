@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support_gate import OK, Gate, ok, take_head, values
+from support_gate import OK, Gate, everything, ok, take_head, values
 from support_policy import Policy
 
 from ksproxyd.server.limits import Limits, Timeouts
@@ -697,3 +697,18 @@ def test_get_sent_for_a_head() -> None:
         assert client.answer("HEAD").get("content-length") == b"6"
         assert client.nothing_more()
         assert gate.pool.idle == 1
+
+
+def test_the_time_of_the_upstream_does_not_begin_before_it_was_asked() -> None:
+    """Neither while a pipelined request waits for its turn, nor before it came."""
+    with Gate() as gate:
+        client = gate.get()
+        take_head(gate.peer)
+        gate.get("/behind", client=client)
+        gate.wait(5.0)
+        gate.peer.send(ok(b"first"))
+        take_head(gate.peer)
+        gate.wait(2.0)
+        gate.peer.send(ok(b"second"))
+        assert [answer.body for answer in everything(client)] == [b"first", b"second"]
+        assert [round(exchange.upstream_seconds) for exchange in gate.handled] == [5, 2]
