@@ -173,8 +173,8 @@ def test_nobody_is_let_in_who_may_not_be(cluster: Cluster, folder: Path, measure
             elif not killed - GRACE <= asked.sent <= returned + RIGHT:
                 wrong.append((name, str(asked.status), asked.sent - killed))
     measured(
-        f"rights in an outage of {OUTAGE:.0f} s: {allowed} let in, {refused} refused, {len(wrong)} wrongly; right again "
-        f"{max(late):.1f} s after the return, until when {len(late) - 1} were let in by what was known before"
+        f"rights in an outage of {OUTAGE:.0f} s: {allowed} let in, {refused} refused, {len(wrong)} wrongly; right "
+        f"again {max(late):.1f} s after the return, until when {len(late) - 1} were let in by what was known before"
     )
     assert allowed > 100 and refused > 100
     assert not wrong, wrong[:10]
