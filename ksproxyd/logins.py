@@ -175,7 +175,9 @@ class Logins:
             self.login,
             self.tokens,
             front,
+            self.directory,
             legacy=ours.compat.legacy_callback,
+            registration_lifetime=ours.oauth.registration_lifetime,
         )
         self._users = Users(
             reactor,

@@ -157,6 +157,8 @@ class IdPSite(BrowserSite):
             self.recorded,  # type: ignore[arg-type]
             self.tokens,
             self.front,
+            self.directory,
+            registration_lifetime=600.0,
             legacy=settings.ksproxyd.compat.legacy_callback,
         )
         router = Router("/oauth", "OAuth", [*self.front.routes(), *routes])

@@ -393,13 +393,6 @@ def test_a_disabled_user_is_not_let_in(site: IdPSite) -> None:
     assert "ksproxyd_session" not in browser.cookies
 
 
-def test_who_has_to_make_an_account_is_told_so() -> None:
-    with IdPSite(mapping="manual") as site:
-        answer = come_back(site)
-        assert answer.status == 403
-        assert b"You have no account here yet" in answer.body
-
-
 def test_lookup_makes_nobody() -> None:
     with IdPSite(mapping="lookup") as site:
         assert come_back(site).status == 403

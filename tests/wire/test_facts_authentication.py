@@ -47,6 +47,7 @@ _WIRE = {
     "steps": "unit/chain/test_steps.py",
     "redis": "live/test_two_gateways.py",
     "config": "wire/test_published_login_settings.py",
+    "register": "wire/test_register_page.py",
     "here": HERE,
 }
 
@@ -165,7 +166,7 @@ ROWS: dict[int, str] = {
     129: "callback::test_id_tokens_that_are_not_good",
     130: "callback::test_nobody_becomes_a_user_who_is_there",
     131: "callback::test_the_console_gets_a_token_to_register_with",
-    132: "rights::test_they_make_one_account_without_rights "
+    132: "rights::test_they_make_one_account_without_rights register::test_an_account_is_made "
     "token::test_a_registration_becomes_a_login_when_the_user_is_there",
     133: "logout::test_nobody",
     134: "logout::test_an_address_that_is_not_registered",

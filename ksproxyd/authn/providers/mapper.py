@@ -71,6 +71,20 @@ class Mapper:
         found = self._known(provider, external)
         return await self._create(provider.configuration.name, external) if found is None else found
 
+    async def register(self, registration: Registration, name: str) -> UserRecord:
+        """The user ``name``, made for somebody whom a provider knows; or who they are, if they are somebody by now.
+
+        Raises as :meth:`resolve`.
+        """
+        if not self._directory.synced:
+            raise SharedUnavailable("the users are not known yet")
+        linked = self._directory.by_link(registration.idp, registration.uid)
+        if linked:
+            return _admitted(linked[0], registration.idp)
+        # The address is only there if the provider vouches for it.
+        external = External(registration.uid, name, registration.email, email_verified=bool(registration.email))
+        return await self._create(registration.idp, external)
+
     def _known(self, provider: Provider, external: External) -> UserRecord | Registration | None:
         """Who that is, without anything being made; None: a user is to be made."""
         configuration = provider.configuration

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from ksproxyd.authn.directory import Directory
 from ksproxyd.authn.login import Login
 from ksproxyd.authn.providers.mapper import Mapper, MappingRefused
 from ksproxyd.authn.providers.provider import Flow, ProviderError
@@ -31,6 +32,8 @@ from ksproxyd.kapis.oauth.cookies import set_cookie
 from ksproxyd.kapis.oauth.front import Front
 from ksproxyd.kapis.oauth.pages import wants_page
 from ksproxyd.kapis.oauth.provider_login import LEFT_COOKIE, Departure, Departures, ProviderLogin, unknown
+from ksproxyd.kapis.oauth.register import PAGE as REGISTER
+from ksproxyd.kapis.oauth.register import RegisterPage
 from ksproxyd.kapis.oauth.token import attempt
 from ksproxyd.kapis.router import Route
 from ksproxyd.model.message import Response
@@ -100,7 +103,7 @@ class Callback:
             self.log.warn("a sign-in was refused: {why}", why=error.message)
             return await self._refused(exchange, left.handle, "mapping")
         if isinstance(who, Registration):
-            response = self._front.sign_in.unregistered(exchange, who)
+            response = await self._front.sign_in.unregistered(exchange, who, left.handle)
         else:
             await self._login.succeeded(who, attempt(exchange), provider)
             response = await self._front.sign_in.continue_after_sign_in(exchange, who.name, left.handle)
@@ -198,14 +201,22 @@ def provider_routes(
     login: Login,
     tokens: Tokens,
     front: Front,
+    directory: Directory,
     *,
     legacy: bool,
+    registration_lifetime: float,
 ) -> Iterable[Route]:
-    """The two ends of a sign-in at an identity provider, relative to ``/oauth``."""
+    """The two ends of a sign-in at an identity provider, and where accounts are made, relative to ``/oauth``."""
     departures = Departures(store, front.site)
     start = ProviderLogin(providers, departures, front.site, front.pending, front.pages, front.sign_in)
     end = Callback(clock, providers, mapper, departures, login, tokens, front, legacy=legacy)
+    page = RegisterPage(
+        store, directory, mapper, login, front.sign_in, front.site, front.csrf, front.pages, registration_lifetime
+    )
+    front.sign_in.register = page.begin
     return (
+        Route("GET", REGISTER, guarded(front.pages, page.get), "Page to make an account"),
+        Route("POST", REGISTER, guarded(front.pages, page.post), "Make an account after signing in at a provider"),
         Route("GET", "/login/{provider}", guarded(front.pages, start.get), "Sign in at an identity provider"),
         Route("GET", "/callback/{provider}", guarded(front.pages, end.get), "Come back from an identity provider"),
     )

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class Front:
     """The pages and the endpoints that browsers come to; :meth:`routes` are relative to ``/oauth``.
 
-    ``browsers``, ``pending``, ``pages`` and ``sign_in`` are for who signs people in by other means:
+    ``browsers``, ``pending``, ``pages``, ``csrf`` and ``sign_in`` are for who signs people in by other means:
     :meth:`SignIn.continue_after_sign_in` and :meth:`SignIn.refused`. Whatever ends a user's tokens ends their browsers
     as well: :meth:`Browsers.end_user`.
     """
@@ -58,7 +58,7 @@ class Front:
         self.pages = Pages(self.site)
         self.browsers = Browsers(clock, store, users, self.site, ours.oauth.browser_session)
         self.pending = Pending(store)
-        csrf = Csrf(self.site)
+        csrf = self.csrf = Csrf(self.site)
         consents = Consents(store)
         self._id_tokens = IdTokens(tokens, url=ours.compat.url_claim)
         self._authorize = Authorize(

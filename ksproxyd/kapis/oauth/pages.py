@@ -22,7 +22,7 @@ from ksproxyd.model.status import not_found
 from ksproxyd.server.exchange import Exchange
 
 #: Templates of bodies.
-_TEMPLATES = ("consent", "device_code", "device_confirm", "message", "sign_in", "sign_out", "signed_in")
+_TEMPLATES = ("consent", "device_code", "device_confirm", "message", "register", "sign_in", "sign_out", "signed_in")
 
 _ASSETS = {"style.css": b"text/css; charset=utf-8", "mark.svg": b"image/svg+xml"}
 

@@ -7,7 +7,7 @@ came for is known by the handle ``resume`` (:mod:`ksproxyd.kapis.oauth.pending`)
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -24,7 +24,7 @@ from ksproxyd.kapis.oauth.browser import Browsers, BrowserSession, Users
 from ksproxyd.kapis.oauth.consents import Consents
 from ksproxyd.kapis.oauth.csrf import Csrf, token
 from ksproxyd.kapis.oauth.pages import Html, Language, Pages, escaped, joined
-from ksproxyd.kapis.oauth.pending import AuthorizeRequest, DeviceRequest, Pending, Waiting
+from ksproxyd.kapis.oauth.pending import AuthorizeRequest, DeviceRequest, Pending, TerminalVisit, Waiting
 from ksproxyd.kapis.oauth.redirects import form_source
 from ksproxyd.kapis.oauth.site import Site
 from ksproxyd.model.message import Pairs, Response
@@ -97,6 +97,9 @@ class SignIn:
         self._consents = consents
         self._csrf = csrf
         self._pages = pages
+        #: Leads to the page on which accounts are made, if there is such a one
+        #: (:meth:`ksproxyd.kapis.oauth.register.RegisterPage.begin`).
+        self.register: Callable[[Exchange, Registration, str], Awaitable[Response]] | None = None
 
     async def get(self, exchange: Exchange) -> Response:
         """The form; who has signed in and came for nothing else is told so."""
@@ -131,7 +134,7 @@ class SignIn:
                     name, password, Attempt(exchange.client, agent), provider=provider
                 )
                 if isinstance(found, Registration):
-                    return self.unregistered(exchange, found, chosen)
+                    return await self.unregistered(exchange, found, handle, chosen)
                 return await self.continue_after_sign_in(exchange, found.name, handle)
             except LoginRefused as error:
                 refused = error
@@ -164,6 +167,8 @@ class SignIn:
             return self._site.at("/authorize", resume=handle)
         if isinstance(waiting, DeviceRequest):
             return self._site.at("/device", user_code=waiting.user_code)
+        if isinstance(waiting, TerminalVisit):
+            return self._site.terminal(waiting.query)
         return self._site.at("/login")
 
     async def refused(self, exchange: Exchange, handle: str, problem: str = "external") -> Response:
@@ -172,8 +177,12 @@ class SignIn:
         waiting = await self._pending.look(handle) if handle else None
         return self._form(exchange, waiting, handle if waiting else "", problem=problem)
 
-    def unregistered(self, exchange: Exchange, registration: Registration, chosen: str = "") -> Response:
-        """Somebody whom a provider knows, but who has no account here, and may not make one on this page."""
+    async def unregistered(
+        self, exchange: Exchange, registration: Registration, handle: str, chosen: str = ""
+    ) -> Response:
+        """Somebody whom a provider knows, but who has no account here: on to where they make one."""
+        if self.register is not None:
+            return await self.register(exchange, registration, handle)
         words = self._pages.language(exchange, chosen=chosen)
         text = words("unregistered_text", provider=registration.idp, username=registration.username)
         return self._pages.message(exchange, words, words("unregistered"), text, status=403)

@@ -47,7 +47,8 @@ def missing() -> list[str]:
     return [
         f"{name} {package.version}"
         for name, package in packages().items()
-        if package.version != _got(folder, name) or not all(folder.joinpath(n).is_file() for n in package.files.values())
+        if package.version != _got(folder, name)
+        or not all(folder.joinpath(file).is_file() for file in package.files.values())
     ]
 
 

@@ -88,14 +88,13 @@ def main() -> int:
             get(name, package, FOLDER)
             got[name] = package.version
     except (NotGot, OSError, tarfile.TarError) as error:
-        print(
+        sys.stderr.write(
             f"The terminal page will not be there: {error}. Run 'python -m ksproxyd.web.terminal.vendor' where npm can "
-            "be used; everything else works without it.",
-            file=sys.stderr,
+            "be used; everything else works without it.\n"
         )
         return 1
     (FOLDER / "versions.json").write_text(json.dumps(got, indent=1) + "\n")
-    print(f"got {', '.join(f'{name} {version}' for name, version in got.items())}")
+    sys.stdout.write(f"got {', '.join(f'{name} {version}' for name, version in got.items())}\n")
     return 0
 
 
