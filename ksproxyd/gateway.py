@@ -38,6 +38,9 @@ from ksproxyd.kapis.images import PREFIX as IMAGES
 from ksproxyd.kapis.images import Images
 from ksproxyd.kapis.router import Router
 from ksproxyd.kapis.terminal import Terminals
+from ksproxyd.kapis.terminal.accounting import Accounts
+from ksproxyd.kapis.terminal.page import TerminalPage
+from ksproxyd.kapis.terminal.page_tokens import PageTokens
 from ksproxyd.kube.access import ClusterAccess, load_access
 from ksproxyd.kube.client import KubeClient
 from ksproxyd.kube.errors import KubeError
@@ -317,6 +320,7 @@ class Gateway:
             self.logins.store,
             self._in_thread,
             secrets.token_bytes,
+            [] if self.audit is None else [Accounts(self.audit).witness],
         )
         try:
             # The embedded API has no pods.
@@ -418,6 +422,8 @@ class Gateway:
         assert self.logins is not None
         tree.mount("/ksproxyd/explain", Explain(rights, self.logins.authenticator.identity_of))
         self.logins.mount(tree)
+        if self.settings.terminal.page:
+            self._mount_terminal_page(self.logins)
         images = Images(self._reactor, self.logins.store)
         tree.mount(IMAGES, Router(IMAGES, "uploaded images", images.routes()), subtree=True)
         assert self.apis is not None
@@ -445,6 +451,13 @@ class Gateway:
         assert self.openapi is not None
         tree.mount("/openapi/v2", OpenAPINode(self.openapi, "v2", self._kube_api), subtree=True)
         tree.mount("/openapi/v3", OpenAPINode(self.openapi, "v3", self._kube_api), subtree=True)
+
+    def _mount_terminal_page(self, logins: Logins) -> None:
+        front, options = logins.front, self.settings.terminal
+        longest = max(options.download_timeout, options.upload_timeout)
+        tokens = PageTokens(front.site, logins.directory, front.browsers, front.pending, logins.tokens, longest)
+        for router in TerminalPage(front, tokens).routers():
+            self.tree.mount(router.prefix, router, subtree=True)
 
     def _expose(self) -> None:
         metrics, state = self.metrics, self.state

@@ -121,6 +121,19 @@ class Audit:
         for queue in self._queues:
             queue.put(event)
 
+    def tell(
+        self, exchange: Exchange, stage: str, status: int, begun: float, annotations: dict[str, str], id: str
+    ) -> None:
+        """Record what has become of something that ``exchange`` began, and that is more than the exchange.
+
+        ``begun`` is in the clock's seconds; events of one thing have one ``id``.
+        """
+        now = self._wall()
+        event = self._event(exchange, exchange.info, stage, status, now - (self._clock.seconds() - begun), now)
+        event.id = id
+        event.annotations = {PREFIX + name: value for name, value in annotations.items()}
+        self.record(event)
+
     # -- requests ------------------------------------------------------------------------------------------
 
     def admitted(self, exchange: Exchange) -> None:
