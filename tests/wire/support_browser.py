@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import re
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import yaml
@@ -234,7 +234,7 @@ class BrowserSite:
         self.store.close()
         self.server.close()
 
-    def __enter__(self) -> BrowserSite:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
