@@ -199,7 +199,7 @@ class Process:
 
     def attempt_ended(self, attempt: _Attempt, result: Ended) -> None:
         """For :class:`_Attempt`."""
-        undecided = self._kept is not None and self._hanging is None
+        undecided = self._kept is not None
         seconds = 0.0 if attempt.since is None else self._clock.seconds() - attempt.since
         # Nothing was printed as long as it is undecided.
         missing = undecided and shells.is_missing(result, seconds, 0)

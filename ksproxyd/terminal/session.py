@@ -231,8 +231,6 @@ class Session:
 
     def left(self, attachment: Attachment, code: int) -> None:
         """For :class:`Attachment`: the browser is gone."""
-        if attachment is not self._attachment or not self.going_on:
-            return
         self._attachment = None
         # Whoever closes a page, or is cut off, may open it again; who says goodbye does not come back.
         returns = attachment.returning and code in (endings.GOING_AWAY, endings.BROKEN)
@@ -326,14 +324,14 @@ class Session:
             # There is nothing left to end.
             self._conclude(*unseen)
             return
-        prepared = self.state == RUNNING
         self._ending = ending
         self.state = HANGING_UP
         self._say_goodbye()
-        if prepared and ending.code != endings.GONE:
-            self._process.hang_up()
-        else:
+        if ending.code == endings.GONE:
+            # With its container.
             self._process.drop()
+        else:
+            self._process.hang_up()
 
     def _say_goodbye(self, result: Ended | None = None) -> None:
         """No browser has anything to do with it any more."""

@@ -122,9 +122,9 @@ def test_a_talkative_browser_has_to_wait_and_nothing_is_lost() -> None:
         on.do("C: stdin b")
     assert on.pages[0].paused
     assert on.execs[0].written == b"a" * (BURST - 1) + b"b" * 10
-    on.do("K: full")
     on.do("T: 0.04")
     assert on.pages[0].paused
+    on.do("K: full")
     on.do("T: 0.02")
     assert on.pages[0].paused, "the cluster still takes nothing"
     on.do("K: free")

@@ -65,6 +65,19 @@ STARTS = {
         C: stdin !
             X: stdin !
         """,
+    "the browser leaves before the exec has started": r"""
+        C: size 80x24
+        C: stdin rm -rf /\r
+        O: ready
+            X: exec sh
+        C: left 1000
+            X: stdin ␃
+            X: stdin ␄
+        K: started
+        K: prints #
+        K: exited 0
+            over 0 1000
+        """,
     "a pod that does not come": r"""
         O: preparing wait
             S: toast \r\n[wait]\r\n
@@ -334,6 +347,13 @@ ENDS = {
         K: exited 0
             over 0 4401
         """,
+    "a reason that is too long": r"""
+        O: end 4410 REASON | gone
+            S: toast \r\n[gone]\r\n
+            S: close 4410 CUT
+            X: close
+            over - 4410
+        """.replace("REASON", "\u20ac" * 99).replace("CUT", "\u20ac" * 41),
     "not JSON": r"""
         C: not json
             S: toast \r\n[session closed: the message is not JSON]\r\n

@@ -182,6 +182,23 @@ def test_what_is_printed_meanwhile_waits_and_arrives() -> None:
     assert before[:1].isdigit()
 
 
+def test_whoever_has_come_back_is_shown_everything_and_no_more_of_it_is_kept_than_before() -> None:
+    on = play(BEGUN, JSON, scroll_back=10_000)
+    kept = on.session._scroll_back
+    assert kept is not None
+    for number in range(1, 6):
+        on.do("C: left 1006")
+        on.execs[0].output.output(b"y" * 200_000, False)
+        assert not on.execs[0].paused
+        on.do(f"O: attach {JSON}")
+        assert on.pages[number].output.endswith("y" * 200_000)
+        for _ in range(10):
+            on.execs[0].output.output(b"x" * 100_000, False)
+        assert len(kept._data) <= 20_000
+    on.do("K: exited 0")
+    assert len(kept._data) == 0
+
+
 def test_nothing_is_kept_for_pages_that_do_not_come_back() -> None:
     on = play(BEGUN)
     for _ in range(10):
