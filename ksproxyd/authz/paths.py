@@ -11,6 +11,8 @@ from ksproxyd.model.request_info import RequestInfo
 #: A star stands at an end only, and for whatever follows.
 PUBLIC = (
     "/oauth/*",
+    "/terminal",
+    "/terminal/*",
     "/dist/*",
     "/.well-known/openid-configuration",
     "/version",

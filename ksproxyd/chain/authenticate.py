@@ -114,7 +114,7 @@ def authenticate_step(authenticator: Authenticator, anonymous: bool, tickets: Ti
 
 
 #: Where anonymous requests are always let in: health, and everything that leads to a login.
-PUBLIC = ("/oauth/", "/.well-known/", "/healthz", "/livez", "/readyz", "/version")
+PUBLIC = ("/oauth/", "/terminal", "/.well-known/", "/healthz", "/livez", "/readyz", "/version")
 
 
 def take_subprotocol(exchange: Exchange) -> bytes | None:

@@ -93,7 +93,7 @@ class Grants:
         now, lifetimes = self._clock.seconds(), form.client.lifetimes
         if isinstance(found, UserRecord):
             issued = await self._tokens.open_session(
-                found.name, form.client.name, extra=_extra(found), lifetimes=lifetimes, auth_time=now
+                found.name, form.client.name, extra=extra_of(found), lifetimes=lifetimes, auth_time=now
             )
         else:
             issued = await self._tokens.open_session(
@@ -149,7 +149,7 @@ class Grants:
         """The attributes of new tokens: whether the password is to be changed is asked again."""
         record = self._directory.find(user)
         others = tuple(pair for pair in kept if pair[0] != UNINITIALIZED)
-        return others if record is None else (*others, *_extra(record))
+        return others if record is None else (*others, *extra_of(record))
 
     # -- codes -------------------------------------------------------------------------------------------------
 
@@ -232,7 +232,7 @@ class Grants:
             record.name,
             client.name,
             scopes=scopes,
-            extra=_extra(record),
+            extra=extra_of(record),
             lifetimes=client.lifetimes,
             auth_time=auth_time,
         )
@@ -263,7 +263,8 @@ class Grants:
         return Granted(issued, id_token)
 
 
-def _extra(record: UserRecord) -> Extra:
+def extra_of(record: UserRecord) -> Extra:
+    """What the tokens of a user say besides who it is."""
     return ((UNINITIALIZED, (record.uninitialized,)),) if record.uninitialized else ()
 
 

@@ -75,7 +75,13 @@ class DeviceRequest(msgspec.Struct, frozen=True, tag="device"):
     user_code: str
 
 
-Waiting = AuthorizeRequest | DeviceRequest
+class TerminalVisit(msgspec.Struct, frozen=True, tag="terminal"):
+    """Somebody has come to the page with a terminal; ``query`` says where the terminal is to be."""
+
+    query: str
+
+
+Waiting = AuthorizeRequest | DeviceRequest | TerminalVisit
 
 _encode = msgspec.json.encode
 _decoder: msgspec.json.Decoder[Waiting] = msgspec.json.Decoder(Waiting)

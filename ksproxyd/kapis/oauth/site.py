@@ -29,6 +29,11 @@ class Site:
         """The address of ``path`` below ``/oauth``, with the parameters that are not empty."""
         return _with_query(self.root + path, query)
 
+    def terminal(self, query: str = "") -> bytes:
+        """The address of the page with a terminal. ``query`` is well-formed and without ``?``."""
+        page = self.root.removesuffix("/oauth") + "/terminal/"
+        return (f"{page}?{query}" if query else page).encode("ascii", "ignore")
+
     def sign_in(self, resume: str, **query: str) -> bytes:
         """Where people sign in, with the handle of what they want to go on with."""
         return _with_query(self.sign_in_url, {"resume": resume, **query})

@@ -58,6 +58,18 @@ def is_own(exchange: Exchange, origin: bytes) -> bool:
     return _shortest(scheme + b"://" + host.lower()) == _shortest(origin.lower())
 
 
+def only_own_page(exchange: Exchange) -> str:
+    """The origin of the gateway's own page that has sent ``exchange``. Raises the 403 for anybody else.
+
+    Every browser sends ``Origin`` with POST, and JSON makes it ask first whether another site may send this at all.
+    """
+    origin = exchange.fields.get(b"origin")
+    site = exchange.fields.get(b"sec-fetch-site")
+    if origin is None or not is_own(exchange, origin) or site not in (None, b"same-origin"):
+        raise forbidden("only a page of the gateway's own may trade its sign-in")
+    return origin.decode("ascii")
+
+
 def _shortest(origin: bytes) -> bytes:
     """``origin`` without the port that its scheme has anyway."""
     return origin.removesuffix(_OWN_PORTS.get(origin.partition(b":")[0], b":"))

@@ -28,7 +28,7 @@ import msgspec
 from ksproxyd.authn.rejection import INVALID, Rejected, SharedUnavailable, credentials_required
 from ksproxyd.authn.tokens.claims import Claims, Sealed
 from ksproxyd.kapis.bodies import NO_STORE, media_type, unsupported_media_type
-from ksproxyd.kapis.terminal.origins import Origins, is_own
+from ksproxyd.kapis.terminal.origins import Origins, only_own_page
 from ksproxyd.model.identity import ANONYMOUS, Identity
 from ksproxyd.model.message import Response
 from ksproxyd.model.status import StatusError, bad_request, forbidden, unauthorized
@@ -134,11 +134,7 @@ class Tickets:
 
     async def for_browser(self, exchange: Exchange) -> Response:
         """``POST /oauth/terminal_ticket``. Only for pages of our own origin."""
-        origin = exchange.fields.get(b"origin")
-        site = exchange.fields.get(b"sec-fetch-site")
-        # Every browser sends Origin with POST, and JSON makes it ask first whether another site may send this at all.
-        if origin is None or not is_own(exchange, origin) or site not in (None, b"same-origin"):
-            raise forbidden("only a page of the gateway's own may trade its sign-in for a ticket")
+        origin = only_own_page(exchange)
         wanted = await _read(exchange)
         try:
             found: SignedIn | None = await self._browsers.find(exchange)
@@ -147,7 +143,7 @@ class Tickets:
         user = None if found is None else self._identity_of(found.user)
         if found is None or user is None:
             raise unauthorized("nobody has signed in in this browser; sign in first")
-        return await self._give(_Stored(user, wanted.path, origin.decode("ascii"), browser=found.id))
+        return await self._give(_Stored(user, wanted.path, origin, browser=found.id))
 
     async def redeem(self, exchange: Exchange, ticket: str) -> Redeemed:
         """Whose ticket ``exchange`` shows; it is used up. Raises the 401 for one that is not good here and now."""
