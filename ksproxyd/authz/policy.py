@@ -250,7 +250,7 @@ def compile_policy(text: str) -> Policy:
     while True:
         reader.skip("\n", ";")
         if not reader.next:
-            return Policy(tuple(_narrowed(rule) for rule in rules))
+            return Policy(tuple(narrowed for rule in rules for narrowed in _narrowed(rule)))
         if reader.accept("default"):
             _default(reader)
         else:
@@ -428,15 +428,21 @@ _AS_A_USER = (
     Condition("==", Input(("APIGroup",)), Constant('"iam.kubesphere.io"')),
     Condition("==", Input(("KubernetesRequest",)), Constant("false")),
 )
+#: The kubectl terminal is everybody's by the same rule (spec 05, 1.3).
+_OWN_TERMINAL = (
+    Condition("==", Input(("APIGroup",)), Constant('"terminal.kubesphere.io"')),
+    Condition("==", Input(("Subresource",)), Constant('"kubectl"')),
+    Condition("==", Input(("KubernetesRequest",)), Constant("false")),
+)
 
 
-def _narrowed(rule: tuple[Condition, ...]) -> tuple[Condition, ...]:
-    """The stock rule about oneself is about the users of this API, not about whatever else is called ``users``, and
-    not about the stored object as it is (spec 03, D10).
+def _narrowed(rule: tuple[Condition, ...]) -> tuple[tuple[Condition, ...], ...]:
+    """The stock rule about oneself is about the users of this API and their terminals, not about whatever else is
+    called ``users``, and not about the stored object as it is (spec 03, D10).
     """
     if frozenset(_in_order(condition) for condition in rule) == frozenset(map(_in_order, _MYSELF)):
-        return (*rule, *_AS_A_USER)
-    return rule
+        return (*rule, *_AS_A_USER), (*rule, *_OWN_TERMINAL)
+    return (rule,)
 
 
 def _in_order(condition: Condition) -> Condition:
