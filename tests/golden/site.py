@@ -170,7 +170,11 @@ def settings() -> dict[str, Any]:
     whole: dict[str, Any] = yaml.safe_load(config["data"]["kubesphere.yaml"])
     whole["authorization"] = {"mode": os.environ.get(AUTHORIZATION) or "RBAC"}
     # As recorded: no controller changes anything.
-    whole["ksproxyd"] = {"iam": {"manageUsers": False}, "extensions": {"manageStatus": False}}
+    whole["ksproxyd"] = {
+        "iam": {"manageUsers": False},
+        "extensions": {"manageStatus": False},
+        "controllers": {"mode": False},
+    }
     return whole
 
 

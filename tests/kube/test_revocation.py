@@ -25,7 +25,11 @@ from .people import IAM, Asker, Watcher, apply_user, log_in, oauth_client, reade
 SETTINGS = {
     "authorization": {"mode": "RBAC"},
     "authentication": {"multipleLogin": True, "issuer": {"jwtSecret": "0123456789" * 4}},
-    "ksproxyd": {"iam": {"manageUsers": False}, "extensions": {"manageStatus": False, "openapi": False}},
+    "ksproxyd": {
+        "iam": {"manageUsers": False},
+        "extensions": {"manageStatus": False, "openapi": False},
+        "controllers": {"mode": False},
+    },
 }
 NAMESPACE = "revocation"
 MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"

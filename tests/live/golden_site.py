@@ -31,6 +31,7 @@ ksproxyd:
   stateDir: {state}
   # As recorded: no controller changes anything.
   iam: {{manageUsers: false}}
+  controllers: {{mode: false}}
   standalone: {{enabled: true, listen: "tcp:{kube}:interface=127.0.0.1"}}
 """
 
