@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -118,6 +119,9 @@ func (c *container) start(command []string, stdin bool, ended func()) error {
 // command prepares a process of the container in a process group of its own, which dies with this program.
 func (c *container) command(command []string) *exec.Cmd {
 	process := exec.Command(command[0], command[1:]...)
+	if !strings.Contains(command[0], "/") {
+		process.Path, process.Err = c.find(command[0])
+	}
 	process.Dir = c.folder
 	process.Env = c.environ
 	process.SysProcAttr = &syscall.SysProcAttr{Setpgid: !c.tty}
@@ -125,6 +129,23 @@ func (c *container) command(command []string) *exec.Cmd {
 	// Descendants that keep the output open are not waited for longer than this.
 	process.WaitDelay = 2 * time.Second
 	return process
+}
+
+// find looks for a program where the container's PATH says, as runtimes do, and not where this program's says.
+func (c *container) find(name string) (string, error) {
+	var path string
+	for _, variable := range c.environ {
+		if value, found := strings.CutPrefix(variable, "PATH="); found {
+			path = value // the last one counts
+		}
+	}
+	for _, folder := range filepath.SplitList(path) {
+		found, err := exec.LookPath(filepath.Join(folder, name))
+		if err == nil {
+			return found, nil
+		}
+	}
+	return name, &exec.Error{Name: name, Err: exec.ErrNotFound}
 }
 
 func (c *container) finish(code int, reason, message string) {
