@@ -42,6 +42,8 @@ LEVELS = {
 
 #: Beside one another, and needed: the first may import the second, never the other way round.
 BESIDE = {
+    # Whoever serves something that outlives its request keeps account of it.
+    ("kapis", "audit"),
     # Commands that need a reactor have it from there.
     ("cli", "tap"),
     ("state", "kube"),
