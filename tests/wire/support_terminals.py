@@ -128,9 +128,14 @@ class Exec:
 
     def messages(self) -> list[tuple[int, bytes]]:
         """What the gateway has sent since: channels with their bytes; control frames are left out."""
+        self.listen()
+        found, self._frames = self._frames, []
+        return found
+
+    def listen(self) -> None:
+        """Take note of what has come, and answer pings."""
         self._conversation.peer.reactor.settle()
         data = bytes(self._conversation.tunnelled)
-        found = []
         while len(data) - self._taken >= 2:
             rest = data[self._taken :]
             opcode, length, at = rest[0] & 15, rest[1] & 127, 2
@@ -143,8 +148,9 @@ class Exec:
             payload = masked(rest[at + 4 : at + 4 + length], rest[at : at + 4])
             self._taken += at + 4 + length
             if opcode in (1, 2):
-                found.append((payload[0], payload[1:]))
-        return found
+                self._frames.append((payload[0], payload[1:]))
+            elif opcode == PING:
+                self.send(payload, PONG)
 
     def typed(self) -> bytes:
         """What the process was given since; the sizes of its window are in :attr:`sizes`."""
@@ -226,6 +232,15 @@ class TerminalWorld(RightsWorld):
         shown = (f"Authorization: Bearer {self.token(user)}",) if user else ()
         return handshake(target, *shown, *more)
 
+    def wait(self, seconds: float) -> None:
+        """Let time pass, for the cluster, too."""
+        while seconds > 0:
+            self.gateway.wait(min(5.0, seconds))
+            seconds -= 5.0
+            for each in self.execs:
+                if each.open:
+                    each.listen()
+
     @property
     def exec(self) -> Exec:
         """The newest exec."""
@@ -234,8 +249,8 @@ class TerminalWorld(RightsWorld):
     def play(self, script: str, user: str = "pa") -> Playbook:
         """Carry out a playbook."""
         book = Playbook(self, user)
-        for line in script.strip().splitlines():
-            book.line(line.strip())
+        for line in filter(None, map(str.strip, script.splitlines())):
+            book.line(line)
         return book
 
     @property
@@ -269,10 +284,8 @@ class Playbook:
 
     def wait(self, seconds: str, _: str) -> None:
         """Let time pass, in which the client answers pings."""
-        left = float(seconds)
-        while left > 0:
-            self.world.gateway.wait(min(1.0, left))
-            left -= 1.0
+        for _ in range(int(seconds)):
+            self.world.wait(1.0)
             self._read()
 
     def client(self, verb: str, what: str) -> None:

@@ -225,8 +225,6 @@ class Shells:
         where = session.where
         pod = await self._client.get(PODS, where.pod, where.namespace)
         container = container_of(pod, where.container)
-        if not container:
-            raise PodFailed(endings.NOT_FOUND, f"there is no container {where.container} in {where}")
         self._follow(session, pod, container)
         session.ready(Where("pod", where.namespace, where.pod, container, "", where.shell))
 

@@ -89,6 +89,9 @@ class Following:
             try:
                 if not self._version:
                     self._look(await self._client.get(PODS, self._name, self._namespace))
+                    if self._gone is None:
+                        # That was the end, and whoever was told has stopped us already.
+                        return
                 await self._client.watch(
                     PODS,
                     self,
