@@ -161,11 +161,17 @@ class Run:
         found = Logins(site, self._room("logins"))
         found.measure(self._options.rounds, self._options.seconds)
         _show(found.report())
-        tails = {name: (kind.tail, kind.to_alone) for name, kind in found.kinds.items()}
+        tails = {name: (kind.tail, kind.to_elsewhere) for name, kind in found.kinds.items()}
         self.numbers["logins"] = {"token_seconds": found.token_seconds, "tails": tails}
         self._at_most("CPU that a known token adds", found.token_seconds * 1e6, TOKEN_GOAL, "µs")
-        for name, (tail, _) in tails.items():
-            self._at_most(f"p99 beside {LOGINS} logins/s ({name}) here over elsewhere", tail, TAIL_GOAL, "×")
+        for name, kind in found.kinds.items():
+            what = f"p99 beside {LOGINS} logins/s ({name}) over alone"
+            if kind.conclusive:
+                self._at_most(what, kind.tail, TAIL_GOAL, "×")
+            else:
+                # Not shown is not met.
+                said = f"{kind.tail:.3g} ×, by chance: the machine was busy"
+                self.goals.append(Goal(what, said, f"≤ {TAIL_GOAL:g} ×", False))
 
     def _audit(self, site: Site) -> None:
         found = Auditing(site, self._room("audit"), self._options.stall)

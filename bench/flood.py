@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from statistics import median
 
+from bench.load import LoadError
 from bench.login_gateway import LoginGateway
 
 LOGINS = 200
@@ -26,6 +27,7 @@ class Flood:
         self.outcomes: Counter[int] = Counter()
         self.seconds: dict[int, list[float]] = {}
         self.told_when = 0
+        self._exhausted = False
         self._gateway = gateway
         self._names = names
         self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
@@ -39,6 +41,8 @@ class Flood:
     def __exit__(self, *error: object) -> None:
         self._over.set()
         self._thread.join()
+        if self._exhausted:
+            raise LoadError("there were not enough users for so many logins: what was measured had none beside it")
 
     def typical(self, status: int) -> float:
         """The median of what answers with this status took; 0 if there are none."""
@@ -50,7 +54,12 @@ class Flood:
         sent = 0
         while not self._over.is_set():
             while sent < (time.monotonic() - begun) * LOGINS:
-                task = asyncio.create_task(self._one(next(self._names)))
+                name = next(self._names, None)
+                if name is None:
+                    self._exhausted = True
+                    self._over.set()
+                    break
+                task = asyncio.create_task(self._one(name))
                 under_way.add(task)
                 task.add_done_callback(under_way.discard)
                 sent += 1

@@ -22,7 +22,7 @@ from bench.processes import Process, free_port
 COST = 10
 """Of the stored hashes; KubeSphere's are the same."""
 
-PEOPLE = 6000
+PEOPLE = 15000
 """Users, of whom nobody logs in twice while the crowd is there."""
 
 _CLIENT = "bench"

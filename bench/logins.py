@@ -36,6 +36,9 @@ RATE = 300.0
 LONGER = 2.0
 """How much longer a turn is than those of the other subjects: a percentile of few requests is chance."""
 
+STEADY = 2.0
+"""By how much the 99th percentiles of requests alone may differ between rounds."""
+
 PROGRAMS = 50
 """Users who log in again and again."""
 
@@ -62,13 +65,20 @@ class Beside:
 
     @property
     def tail(self) -> float:
-        """The 99th percentile with the logins here over that with them elsewhere: the middle of the rounds."""
-        return median(self.ratios(self.elsewhere))
+        """The 99th percentile with the logins here over that without any: the middle of the rounds. The goal's."""
+        return median(self.ratios(self.alone))
 
     @property
-    def to_alone(self) -> float:
-        """The same over that without logins."""
-        return median(self.ratios(self.alone))
+    def conclusive(self) -> bool:
+        """Whether requests alone took about the same in every round; if not, the machine was busy with other things,
+        and a ratio to them is chance, be it good or bad."""
+        tails = [turn.at(99) for turn in self.alone]
+        return max(tails) <= STEADY * min(tails)
+
+    @property
+    def to_elsewhere(self) -> float:
+        """The same over that with the logins elsewhere. It explains, and takes no goal's place."""
+        return median(self.ratios(self.elsewhere))
 
     @property
     def logins(self) -> int:
