@@ -10,7 +10,7 @@ from ksproxyd.terminal.dialects import Dialect, EndOfInput
 from ksproxyd.terminal.endings import LATER, Ending, bounded
 from ksproxyd.terminal.exit_status import Ended
 from ksproxyd.terminal.limits import Messages
-from ksproxyd.terminal.messages import Malformed, Resize, Stdin
+from ksproxyd.terminal.messages import Malformed, Pace, Resize, Stdin
 
 #: Bytes that may wait: above the first one the source is told to stop, below the second to go on (spec 05, 7.4).
 HIGH, LOW = 256 * 1024, 64 * 1024
@@ -70,6 +70,8 @@ class Attachment:
         self._holds: set[str] = set()
         self._talkative: IDelayedCall | None = None
         self._slow: IDelayedCall | None = None
+        #: The page has said that it cannot show more for now.
+        self._paused = False
         #: Messages that meant nothing.
         self.ignored = 0
         self.over = False
@@ -102,6 +104,8 @@ class Attachment:
             self._session.typed(message.data)
         elif isinstance(message, Resize):
             self._session.resized(message.columns, message.rows)
+        elif isinstance(message, Pace):
+            self._pace(message.going)
         elif isinstance(message, EndOfInput):
             self._session.input_ended()
         else:
@@ -109,7 +113,7 @@ class Attachment:
 
     def browser_drained(self, below: bool = True) -> None:
         """The browser has taken something; ``below``: it is not behind any more."""
-        if below and self._slow is not None and self._browser.pending <= LOW:
+        if below and self._slow is not None and not self._paused and self._browser.pending <= LOW:
             self._slow.cancel()
             self._slow = None
             self._session.reads()
@@ -168,7 +172,19 @@ class Attachment:
         else:
             self._browser.send_bytes(said)
         # Sending may have ended it.
-        if not self.over and self._slow is None and self._browser.pending > HIGH:
+        if not self.over and self._browser.pending > HIGH:
+            self._fall_behind()
+
+    def _pace(self, going: bool) -> None:
+        self._paused = not going
+        if going:
+            self.browser_drained()
+        else:
+            self._fall_behind()
+            self._session.reads()
+
+    def _fall_behind(self) -> None:
+        if self._slow is None:
             self._slow = self._clock.callLater(self._slow_client, self._too_slow)
 
     def _too_slow(self) -> None:

@@ -4,6 +4,7 @@
 
     browser → gateway   {"Op": "stdin", "Data": "ls\\r"}            typed or pasted
                         {"Op": "resize", "Cols": 132, "Rows": 40}  the size of the window
+                        {"Op": "pause"}, {"Op": "resume"}          no more output for now; go on
     gateway → browser   {"Op": "stdout", "Data": "...", "Rows": 0, "Cols": 0}
                         {"Op": "toast", "Data": "...", "Rows": 0, "Cols": 0}   text about the session, for the user
 
@@ -43,13 +44,19 @@ class Resize(NamedTuple):
     rows: int
 
 
+class Pace(NamedTuple):
+    """Whether the page can show more: scripts cannot leave a WebSocket unread, so they have to say it."""
+
+    going: bool
+
+
 class Ignored(NamedTuple):
     """A message that means nothing here: an operation of another version, or a size that is none."""
 
     operation: str
 
 
-Message = Stdin | Resize | Ignored
+Message = Stdin | Resize | Pace | Ignored
 
 _decode = json.JSONDecoder().raw_decode
 
@@ -81,6 +88,8 @@ def parse(payload: bytes) -> Message:
         return Stdin(data.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode())
     if operation == "resize":
         return size(members, "cols", "rows")
+    if operation in ("pause", "resume"):
+        return Pace(operation == "resume")
     return Ignored(operation)
 
 

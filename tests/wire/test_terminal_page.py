@@ -1,4 +1,4 @@
-"""The terminal page as HTTP: what browsers are told about it, who signs in for it, and what a sign-in is worth there."""
+"""The terminal page as HTTP: what browsers are told of it, who signs in for it, and what a sign-in is worth there."""
 
 from __future__ import annotations
 

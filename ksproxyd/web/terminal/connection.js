@@ -22,6 +22,8 @@ const DELAYS = [250, 500, 1000, 2000, 3000];
 // Characters that may wait to be shown: above the first the gateway is told to stop, below the second to go on.
 const HIGH = 512 * 1024;
 const LOW = 128 * 1024;
+// A window that nobody sees is shown something new once a minute; it has to be less behind, or it would count as dead.
+const LOW_UNSEEN = 448 * 1024;
 
 // Longest piece of input in one message, in UTF-16 code units; a message may have a mebibyte.
 const PIECE = 16 * 1024;
@@ -176,7 +178,7 @@ export class Connection {
     if (!this.stopped && this.pending > HIGH) {
       this.stopped = true;
       this.#send({ Op: "pause" });
-    } else if (this.stopped && this.pending < LOW) {
+    } else if (this.stopped && this.pending < (document.hidden ? LOW_UNSEEN : LOW)) {
       this.stopped = false;
       this.#send({ Op: "resume" });
     }

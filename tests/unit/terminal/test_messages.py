@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ksproxyd.terminal.decoding import Output
-from ksproxyd.terminal.messages import Ignored, Malformed, Message, Resize, Stdin, parse, stdout, toast
+from ksproxyd.terminal.messages import Ignored, Malformed, Message, Pace, Resize, Stdin, parse, stdout, toast
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,8 @@ from ksproxyd.terminal.messages import Ignored, Malformed, Message, Resize, Stdi
         ('{"Op":"resize","Cols":65535,"Rows":2000}', Resize(1000, 1000)),
         ('{"Op":"resize","Cols":0,"Rows":24}', Ignored("resize")),
         ('{"Op":"resize","Cols":80}', Ignored("resize")),
+        ('{"Op":"pause"}', Pace(False)),
+        ('{"op":"resume","Data":null}', Pace(True)),
         ('{"Op":"nope","Data":3}', Ignored("nope")),
         ("{}", Ignored("")),
         ('{"Op":null}', Ignored("")),
@@ -80,7 +82,7 @@ def test_whatever_comes_is_a_message_or_malformed(payload: bytes) -> None:
     except Malformed as error:
         assert error.code in (1002, 1007)
     else:
-        assert isinstance(found, Stdin | Resize | Ignored)
+        assert isinstance(found, Stdin | Resize | Pace | Ignored)
 
 
 @given(st.text())

@@ -57,6 +57,53 @@ FLOWS = {
         K: exited 0
             over 0 1013
         """,
+    "a page that says how much it can show": r"""
+        C: {"Op":"pause"}
+            X: pause
+        # What was under way is not lost, and that the socket is empty says nothing about the page.
+        K: prints a
+            S: stdout a
+        C: drained 0
+        C: {"Op":"pause"}
+        C: stdin l
+            X: stdin l
+        T: 119
+        C: {"Op":"resume"}
+            X: resume
+        C: {"Op":"resume"}
+        T: 1000
+        K: prints b
+            S: stdout b
+        """,
+    "a page that goes on while its socket is full": r"""
+        C: {"Op":"pause"}
+            X: pause
+        C: pending 300000
+        C: {"Op":"resume"}
+        C: drained 10
+            X: resume
+        """,
+    "a page that never goes on": r"""
+        C: {"Op":"pause"}
+            X: pause
+        T: 120.1
+            S: toast \r\n[session closed: the browser did not read for too long]\r\n
+            S: close 1013 browser too slow
+            X: resume
+            X: stdin ␃
+            X: stdin ␄
+        K: exited 0
+            over 0 1013
+        """,
+    "another page is not paused by the one before": r"""
+        C: {"Op":"pause"}
+            X: pause
+        O: attach
+            S: toast \r\n[session closed here: it was opened in another window]\r\n
+            S: close 1000 opened elsewhere
+            S1: stdout
+            X: resume
+        """,
     "a cluster that takes nothing": r"""
         K: full
             S: pause
