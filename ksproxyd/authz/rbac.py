@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import msgspec
+
 from ksproxyd.authz.bindings import MAY_REFER, Bindings, Principal, principals_of, role_ref, subjects_of
 from ksproxyd.authz.decision import Decision
 from ksproxyd.authz.roles import Role, Roles
@@ -164,6 +166,7 @@ def allows(grant: Grant, user: Identity, info: RequestInfo) -> bool:
 
 
 _TEMPLATES = ("tenant.kubesphere.io", "workspacetemplates")
+_READS = ("get", "list", "watch")
 
 
 def _only_here(grant: Grant, rule: Rule, info: RequestInfo) -> bool:
@@ -172,10 +175,32 @@ def _only_here(grant: Grant, rule: Rule, info: RequestInfo) -> bool:
     Everybody who is logged in may patch workspace templates: what they may change of which is looked at by
     ``/kapis/tenant.kubesphere.io`` (spec 03, D6).
     """
-    if (info.api_group, info.resource) != _TEMPLATES or info.verb in ("get", "list", "watch"):
+    if (info.api_group, info.resource) != _TEMPLATES or info.verb in _READS:
         return False
-    of_everybody = grant.level.kind is GLOBAL_ROLE_BINDINGS and grant.subject.startswith("Group ")
-    return of_everybody and EVERY not in rule.verbs and EVERY not in rule.resources
+    return _of_everybody(grant) and EVERY not in rule.verbs and EVERY not in rule.resources
+
+
+def _of_everybody(grant: Grant) -> bool:
+    return grant.level.kind is GLOBAL_ROLE_BINDINGS and grant.subject.startswith("Group ")
+
+
+def to_hand_on(grant: Grant) -> Iterator[Rule]:
+    """The rules that ``grant`` gives, as far as its bearer may give them to others.
+
+    What counts at one place only would count everywhere in the hands of others, and in one's own by another binding.
+    """
+    rules = () if grant.role is None else grant.role.rules
+    if not _of_everybody(grant):
+        yield from rules
+        return
+    group, plural = _TEMPLATES
+    for rule in rules:
+        limited = plural in rule.resources and (group in rule.groups or EVERY in rule.groups)
+        if not limited or EVERY in rule.verbs or EVERY in rule.resources:
+            yield rule
+            continue
+        yield msgspec.structs.replace(rule, verbs=tuple(each for each in rule.verbs if each in _READS))
+        yield msgspec.structs.replace(rule, resources=tuple(each for each in rule.resources if each != plural))
 
 
 def _subject(binding: Object, names: list[Principal]) -> str:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from ksproxyd.authz.bindings import MAY_REFER
-from ksproxyd.authz.coverage import missing
+from ksproxyd.authz.coverage import TooMany, missing
 from ksproxyd.authz.decision import Authorizer, Decision
-from ksproxyd.authz.rbac import RBAC
+from ksproxyd.authz.rbac import RBAC, to_hand_on
 from ksproxyd.authz.rules import ALL, Rule
 from ksproxyd.model.identity import Identity
 from ksproxyd.model.request_info import CLUSTER, GLOBAL, NAMESPACE, WORKSPACE, WORKSPACE_LABEL, RequestInfo
-from ksproxyd.state.kinds import BINDING_KINDS, GLOBAL_ROLE_BINDINGS, WORKSPACE_ROLE_BINDINGS
+from ksproxyd.state.kinds import (
+    BINDING_KINDS,
+    CLUSTER_ROLE_BINDINGS,
+    GLOBAL_ROLE_BINDINGS,
+    WORKSPACE_ROLE_BINDINGS,
+)
 from ksproxyd.state.validation import text
 
 _IAM = "iam.kubesphere.io"
@@ -52,13 +57,15 @@ class Rights:
         return self.rbac.decide(user, info).allowed
 
     def held(self, user: Identity, *, namespace: str = "", workspace: str = "", scope: str = "") -> tuple[Rule, ...]:
-        """All rules that ``user`` has there, each once (spec 03, 8.2 rule 5). Policies count for nothing here."""
+        """All rules that ``user`` has there and may give to others, each once (spec 03, 8.2 rule 5).
+
+        Policies count for nothing here.
+        """
         self.rbac.need_sync()
         info = asking("", "", "", "", "", namespace, workspace, scope)
         rules: dict[Rule, None] = {}
         for grant in self.rbac.grants(user, info):
-            if grant.role is not None:
-                rules.update(dict.fromkeys(grant.role.rules))
+            rules.update(dict.fromkeys(to_hand_on(grant)))
         return tuple(rules)
 
     def may(self, user: Identity, verb: str, resource: str) -> bool:
@@ -91,6 +98,18 @@ class Rights:
                     return False
         return True
 
+    def may_become(self, user: Identity, other: Identity) -> bool:
+        """Whether ``user`` may give every ClusterRole that ``other`` is bound to in the cluster.
+
+        Whoever sets somebody's password can be that somebody. Bindings of everybody who is logged in do not count.
+        """
+        for binding in self.rbac.bindings.of(CLUSTER_ROLE_BINDINGS, other):
+            kind, role = text(binding, "roleRef", "kind"), text(binding, "roleRef", "name")
+            if kind in MAY_REFER[CLUSTER_ROLE_BINDINGS] and not self._may_bind(user, kind, role):
+                # One that does not exist yet may be made at any time.
+                return False
+        return True
+
     def _may_bind(
         self, user: Identity, kind: str, role: str, *, namespace: str = "", workspace: str = "", scope: str = ""
     ) -> bool:
@@ -103,7 +122,11 @@ class Rights:
         wanted = ALL if found is None else found.rules
         if found is not None and (found.policy is not None or found.foreign):
             wanted = ALL
-        return not missing(wanted, self.held(user, namespace=namespace, workspace=workspace, scope=scope))
+        try:
+            return not missing(wanted, self.held(user, namespace=namespace, workspace=workspace, scope=scope))
+        except TooMany:
+            # As where a binding is written.
+            return False
 
 
 def asking(

@@ -56,6 +56,8 @@ _NATIVE_ROLES = {
     "Role": Resource(NATIVE_GROUP, "v1", "roles", "Role", namespaced=True),
 }
 _OUR_ROLES = {kind.resource.kind: kind.resource for kind in ROLE_KINDS}
+_KINDS = {resource.plural: resource.kind for resource in _OUR_ROLES.values()}
+_KINDS |= {"roletemplates": "RoleTemplate", "builtinroles": "BuiltinRole"}
 
 
 def guarded(info: RequestInfo) -> bool:
@@ -131,6 +133,9 @@ class WriteChecks:
         if self.idle(place):
             return
         plural = place.plural
+        if plural in _KINDS:
+            # Of Kubernetes' own kinds a body need not say what it is; what a path leads to is nothing else.
+            new = {**new, "apiVersion": f"{place.group}/v1", "kind": _KINDS[plural]}
         if plural == "namespaces":
             check_namespace(self._rights, user, new, old)
         elif plural in _ROLES:
@@ -154,12 +159,15 @@ class WriteChecks:
             before = old if old is not None and _workspace(old) == home else None
             self._escalation.check_role(user, new, before, workspace=home)
         else:
+            if _is_native_cluster_role(place) and old is not None and not _same_labels(new, old):
+                # By its labels others take up its rules.
+                old = None
             self._escalation.check_role(user, new, old, **_scope(place))
 
     def _check_template(self, user: Identity, new: Object, old: Object | None) -> None:
         check_rules(field(new, "spec", "rules"))
         # Who takes it up is decided by its name and labels, and may be anybody.
-        same = old is not None and field(old, "metadata", "labels") == field(new, "metadata", "labels")
+        same = old is not None and _same_labels(new, old)
         before = self._escalation.granted_by_template(old) if old is not None and same else Granted()
         self._escalation.check_grant(user, new, self._escalation.granted_by_template(new), before, scope=GLOBAL)
 
@@ -267,6 +275,14 @@ def _scope(place: Place) -> dict[str, Any]:
 
 def _workspace(value: Object) -> str:
     return text(value, "metadata", "labels", WORKSPACE_LABEL)
+
+
+def _is_native_cluster_role(place: Place) -> bool:
+    return place.group == NATIVE_GROUP and place.plural == "clusterroles"
+
+
+def _same_labels(new: Object, old: Object) -> bool:
+    return (field(new, "metadata", "labels") or {}) == (field(old, "metadata", "labels") or {})
 
 
 def _same_role(new: Object, old: Object) -> bool:
