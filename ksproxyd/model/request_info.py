@@ -46,12 +46,19 @@ class RequestInfo(msgspec.Struct, frozen=True, gc=False):
     parts: tuple[str, ...] = ()
 
 
+#: Of queries with more parameters than some number, backends take none at all (Go: 10,000): they would list what is
+#: not selected, and write what is to be tried.
+MOST_PARAMETERS = 1000
+
+
 def classify(method: str, path: bytes, query: bytes) -> RequestInfo:
     """The meaning of a request with this method, raw path (no query) and raw query (no ``?``).
 
     Total: for whatever bytes, the result or a 400 :class:`~ksproxyd.model.status.StatusError` that says what is wrong
-    with the path. Results are remembered, within bounds.
+    with the path or query. Results are remembered, within bounds.
     """
+    if len(query) > MOST_PARAMETERS and query.count(b"&") >= MOST_PARAMETERS:
+        raise bad_request(f"the query has more than {MOST_PARAMETERS} parameters")
     info = _memory.young.get((method, path))
     if info is None:
         info = _memory.find((method, path))
@@ -84,6 +91,7 @@ _KUBERNETES = frozenset({"api", "apis"})
 
 _VERBS = {"POST": "create", "GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _PATH_VERBS = frozenset({"watch", "proxy"})
+_OURS = ".kubesphere.io"
 _WORKSPACED = frozenset({"workspaces", "workspacetemplates"})
 _OF_NAMESPACE = frozenset({"status", "finalize"})
 
@@ -158,7 +166,8 @@ def _resource(
     else:
         verb = _VERBS.get(method, "")
     workspace = namespace = ""
-    if rest[0] in _WORKSPACED and len(rest) > 1:
+    # To Kubernetes that is just a kind, and somebody else's may be called so, too.
+    if rest[0] in _WORKSPACED and len(rest) > 1 and (prefix not in _KUBERNETES or group.endswith(_OURS)):
         workspace = rest[1]
         if len(rest) > 2:
             rest = rest[2:]

@@ -234,7 +234,7 @@ def test_watch_of_a_workspace(request_line: str, workspace: str) -> None:
 
 
 def test_a_workspace_in_the_path_is_not_replaced_by_a_selector() -> None:
-    path = b"/apis/g.io/v1/workspaces/mine/things"
+    path = b"/apis/iam.kubesphere.io/v1beta1/workspaces/mine/things"
     info = classify("GET", path, b"watch=1&labelSelector=kubesphere.io/workspace%3Dother")
     assert (info.workspace, info.scope, info.verb) == ("mine", "Workspace", "watch")
 
