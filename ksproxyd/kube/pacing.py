@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 #: How long a loop may run before others get their turn, in seconds. The house's limit is 5 ms; a step of the
 #: loop (decoding one object, say) comes on top.
@@ -37,9 +39,47 @@ class Pacer:
         return self._timer() >= self._end
 
     async def turn(self) -> None:
-        """Let the reactor do everything else that waits, then begin anew."""
-        await pause(self._clock, 0)
+        """Let the reactor do everything else that waits, then begin anew.
+
+        Of the loops that wait one goes on in a turn of the reactor, the one that has waited longest: many loops
+        together hold the reactor no longer than one does.
+        """
+        line = _lines.get(self._clock)
+        if line is None:
+            line = _lines[self._clock] = _Line()
+        await line.join(self._clock)
         self.begin()
+
+
+class _Line:
+    """The loops of one clock that wait for their turn."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Deferred[None]] = deque()
+        self._call: IDelayedCall | None = None
+
+    def join(self, clock: IReactorTime) -> Deferred[None]:
+        """Fires in a turn of the reactor that is this loop's; cancelling it leaves the line."""
+        mine: Deferred[None] = Deferred(self._leave)
+        self._waiting.append(mine)
+        if self._call is None:
+            self._call = clock.callLater(0, self._next, clock)
+        return mine
+
+    def _next(self, clock: IReactorTime) -> None:
+        first = self._waiting.popleft()
+        self._call = clock.callLater(0, self._next, clock) if self._waiting else None
+        first.callback(None)
+
+    def _leave(self, mine: Deferred[None]) -> None:
+        self._waiting.remove(mine)
+        if not self._waiting and self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+
+#: A line knows no clock, so that it ends with its own.
+_lines: WeakKeyDictionary[IReactorTime, _Line] = WeakKeyDictionary()
 
 
 def pause(clock: IReactorTime, seconds: float) -> Deferred[None]:

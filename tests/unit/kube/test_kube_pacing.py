@@ -34,6 +34,62 @@ def test_a_loop_is_interrupted_when_its_time_is_spent() -> None:
     assert clock.getDelayedCalls() == []
 
 
+def test_of_several_loops_one_goes_on_in_a_turn() -> None:
+    clock = TurnClock()
+    done: list[str] = []
+
+    async def loop(name: str) -> None:
+        pacer = Pacer(clock)
+        for _ in range(2):
+            await pacer.turn()
+            done.append(name)
+
+    for name in "abc":
+        Deferred.fromCoroutine(loop(name))
+    seen = []
+    for _ in range(7):
+        clock.turn()
+        seen.append("".join(done))
+    assert seen == ["a", "ab", "abc", "abca", "abcab", "abcabc", "abcabc"]
+    assert clock.getDelayedCalls() == []
+
+
+def test_who_is_cancelled_leaves_the_line() -> None:
+    clock = TurnClock()
+    done: list[str] = []
+
+    async def loop(name: str) -> None:
+        await Pacer(clock).turn()
+        done.append(name)
+
+    waiting = {name: Deferred.fromCoroutine(loop(name)) for name in "abc"}
+    for name in "ab":
+        waiting[name].addErrback(lambda failure: failure.trap(CancelledError))
+        waiting[name].cancel()
+    clock.turn()
+    assert done == ["c"]
+    last = Deferred.fromCoroutine(loop("d"))
+    last.addErrback(lambda failure: failure.trap(CancelledError))
+    last.cancel()
+    assert clock.getDelayedCalls() == []
+
+
+def test_clocks_have_lines_of_their_own() -> None:
+    one, other = TurnClock(), TurnClock()
+    done: list[str] = []
+
+    async def loop(name: str, clock: TurnClock) -> None:
+        await Pacer(clock).turn()
+        done.append(name)
+
+    Deferred.fromCoroutine(loop("one", one))
+    Deferred.fromCoroutine(loop("other", other))
+    other.turn()
+    assert done == ["other"]
+    one.turn()
+    assert done == ["other", "one"]
+
+
 def test_a_pause() -> None:
     clock = Clock()
     fired: list[None] = []
