@@ -232,5 +232,4 @@ ROWS = [*MEMBERS, *ROLES, *PEOPLE]
 OPEN = {
     "wa: that with another workspace's label": "the label becomes that of the path, where the binding "
     "grants nothing; a 400 would say so",
-    "um: the password of somebody who may do everything in the cluster": "only the global role counts as rank",
 }

@@ -32,6 +32,9 @@ class Rights:
     def may_grant(self, user: Identity, role: str) -> bool:
         return user.name == "admin" or (user.name == "eve" and role == "platform-regular")
 
+    def may_become(self, user: Identity, other: Identity) -> bool:
+        return True
+
     def may_join(self, user: Identity, group: str) -> bool:
         return user.name == "admin" or group == "devs"
 

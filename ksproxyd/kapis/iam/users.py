@@ -90,6 +90,9 @@ class Authority(Protocol):
     def may_join(self, user: Identity, group: str) -> bool:
         """Whether ``user`` may put somebody in ``group``, with whatever that has been given."""
 
+    def may_become(self, user: Identity, other: Identity) -> bool:
+        """Whether ``user`` may have what ``other`` has in this cluster."""
+
 
 class Users:
     """The endpoints; :meth:`routes` are relative to the group's version. ``ended(user, keep)`` ends sessions."""
@@ -346,11 +349,20 @@ class Users:
         return _answer(shown(stored))
 
     async def _check_rank(self, who: Identity, name: str) -> str:
-        """The global role of a user. Raises a 403 for somebody else's whose role ``who`` may not give: who can change
-        a user, its password or its links, can become it (D-16)."""
+        """The global role of a user. Raises a 403 for somebody else's who has a role that ``who`` may not give,
+        everywhere or in the cluster: who can change a user, its password or its links, can become it (D-16).
+
+        Roles in workspaces and namespaces do not count: there, passwords are reset by who manages users and is in none.
+        """
         role = await self._roles.role_of(name)
-        if role and who.name != name and not self._authority.may_grant(who, role):
+        if who.name == name:
+            return role
+        if role and not self._authority.may_grant(who, role):
             raise forbidden(f'user "{name}" has the global role "{role}", which has rights that "{who.name}" has not')
+        record = self._directory.find(name)
+        other = Identity(name, record.groups if record is not None else ())
+        if not self._authority.may_become(who, other):
+            raise forbidden(f'user "{name}" has a role in this cluster with rights that "{who.name}" has not')
         return role
 
     async def delete(self, exchange: Exchange, user: str) -> Response:
