@@ -39,7 +39,7 @@ def read_parts(content_type: bytes, body: bytes) -> list[Part]:
         raise Malformed(f"there are more than {PARTS} parts")
     if len(pieces) == 1:
         raise Malformed("the boundary is not in the body")
-    parts = []
+    parts: list[Part] = []
     for piece in pieces[1:]:
         if piece[:2] == b"--":
             return parts

@@ -45,7 +45,9 @@ class Redirectable(Addressed, Protocol):
 
     path: bytes
     query: bytes
-    has_query: bool
+
+    @property
+    def has_query(self) -> bool: ...
 
 
 class Redirect:
