@@ -120,8 +120,9 @@ class KubectlPods:
             elif is_over(pod) and not is_going(pod):
                 await self._delete(pod)
             if is_ready(pod):
-                self._keep(name)
                 await self._leases.take(pod)
+                # Last of all: what is cancelled before is released by nobody.
+                self._keep(name)
                 return PodRef(name, pod["metadata"]["uid"], CONTAINER, SHELL)
             saying = trouble(pod) or "preparing the kubectl pod ..."
             if saying != told:
