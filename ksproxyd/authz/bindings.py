@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from ksproxyd.model.identity import Identity
@@ -37,10 +38,13 @@ def principals_of(user: Identity) -> list[Principal]:
 
 def principal(subject: Any, namespace: str) -> Principal | None:
     """Whom one subject of a binding in ``namespace`` (empty outside) names; None if nobody can be that."""
-    kind, name = text(subject, "kind"), text(subject, "name")
-    if not name:
+    if not isinstance(subject, dict):
         return None
-    if kind in ("User", "Group"):
+    # A binding may have thousands.
+    kind, name = subject.get("kind"), subject.get("name")
+    if not name or not isinstance(name, str):
+        return None
+    if kind == "User" or kind == "Group":
         return kind, name
     if kind == "ServiceAccount":
         prefix = _SERVICE_ACCOUNTS.get(text(subject, "apiGroup"))
@@ -50,16 +54,48 @@ def principal(subject: Any, namespace: str) -> Principal | None:
     return None
 
 
-def subjects_of(binding: Object) -> Iterator[tuple[Principal, Any]]:
-    """Everybody whom ``binding`` names, with the subject that does."""
+def named_in(binding: Object) -> tuple[Principal, ...]:
+    """Everybody whom ``binding`` names, in its order."""
     subjects = field(binding, "subjects")
     if not isinstance(subjects, list):
-        return
+        return ()
+    if len(subjects) < _LONG:
+        return _named(subjects, binding)
+    for known, found in _latest:
+        if known is binding:
+            return found
+    found = _named(subjects, binding)
+    # Of one that changes, several want to know.
+    _latest.append((binding, found))
+    return found
+
+
+#: So many subjects are read once for everybody, of the latest bindings that have them.
+_LONG = 64
+_latest: deque[tuple[Object, tuple[Principal, ...]]] = deque(maxlen=4)
+
+
+def _named(subjects: list[Any], binding: Object) -> tuple[Principal, ...]:
     namespace = text(binding, "metadata", "namespace")
+    return tuple([found for each in subjects if (found := principal(each, namespace)) is not None])
+
+
+def subject_of(binding: Object, who: Collection[Principal]) -> Any:
+    """The first subject that names one of ``who``; None if there is none."""
+    subjects = field(binding, "subjects")
+    if not isinstance(subjects, list):
+        return None
+    namespace = text(binding, "metadata", "namespace")
+    names = {name for _, name in who}
     for subject in subjects:
-        found = principal(subject, namespace)
-        if found is not None:
-            yield found, subject
+        if not isinstance(subject, dict):
+            continue
+        name = subject.get("name")
+        # Accounts have other names than their subjects.
+        likely = (isinstance(name, str) and name in names) or subject.get("kind") == "ServiceAccount"
+        if likely and principal(subject, namespace) in who:
+            return subject
+    return None
 
 
 def role_ref(binding: Object) -> tuple[str, str]:
@@ -167,17 +203,15 @@ def _exact(kind: Kind) -> Any:
     def values(binding: Object) -> Iterator[tuple[Principal, Place]]:
         place = place_of(kind, binding)
         if place is not None:
-            for who, _ in subjects_of(binding):
+            for who in named_in(binding):
                 yield who, place
 
     return values
 
 
 def _anywhere(kind: Kind) -> Any:
-    def values(binding: Object) -> Iterator[Principal]:
-        if place_of(kind, binding) is not None:
-            for who, _ in subjects_of(binding):
-                yield who
+    def values(binding: Object) -> tuple[Principal, ...]:
+        return () if place_of(kind, binding) is None else named_in(binding)
 
     return values
 

@@ -9,7 +9,7 @@ Requests of one user and path bring the same :class:`~ksproxyd.model.identity.Id
 
 from __future__ import annotations
 
-from ksproxyd.authz.bindings import Bindings, Principal, principals_of, subjects_of
+from ksproxyd.authz.bindings import Bindings, Principal, named_in, principals_of
 from ksproxyd.authz.decision import Authorizer, Decision
 from ksproxyd.authz.roles import RoleKey, Roles
 from ksproxyd.model.identity import Identity
@@ -26,6 +26,9 @@ DECISIONS = 512
 TOTAL = 64 * 1024
 PATH = 512
 
+#: A role that more bindings give has everything forgotten: to ask again takes less long than to look for all of them.
+MANY = 1000
+
 _Decisions = dict[int, tuple[RequestInfo, Decision]]
 
 
@@ -40,6 +43,8 @@ class Memory:
         self._users: dict[Identity, _Decisions] = {}
         self._by_principal: dict[Principal, set[Identity]] = {}
         self._by_namespace: dict[str, set[Identity]] = {}
+        #: How many users stand in these sets together, also such whose decisions were forgotten.
+        self._placed = 0
         self._total = 0
         for kind in BINDING_KINDS:
             bindings.store(kind).subscribe(self._binding_changed)
@@ -70,18 +75,21 @@ class Memory:
         decisions[id(info)] = (info, decision)
         self._total += 1
         if info.namespace:
-            self._by_namespace.setdefault(info.namespace, set()).add(user)
+            there = self._by_namespace.setdefault(info.namespace, set())
+            before = len(there)
+            there.add(user)
+            self._placed += len(there) - before
         return decision
 
     def _of(self, user: Identity) -> _Decisions:
         """Where the decisions of ``user`` are remembered."""
         known = self._objects.get(id(user))
-        if known is not None and known[0] is user and max(self._total, len(self._by_namespace)) < TOTAL:
+        if known is not None and known[0] is user and max(self._total, self._placed) < TOTAL:
             return known[1]
         if (
             len(self._users) >= USERS
             or len(self._objects) >= OBJECTS
-            or len(self._by_namespace) >= TOTAL
+            or self._placed >= TOTAL
             or self._total >= TOTAL
         ):
             self.forget_everything()
@@ -101,7 +109,7 @@ class Memory:
         self._users.clear()
         self._by_principal.clear()
         self._by_namespace.clear()
-        self._total = 0
+        self._placed = self._total = 0
 
     def _forget(self, user: Identity) -> None:
         decisions = self._users.get(user)
@@ -115,19 +123,25 @@ class Memory:
                 self._forget_subjects(binding)
 
     def _forget_subjects(self, binding: Object) -> None:
-        for name, _ in subjects_of(binding):
+        for name in named_in(binding):
             for user in self._by_principal.get(name, ()):
                 self._forget(user)
 
     def _role_changed(self, role: RoleKey) -> None:
-        if self._users:
-            for binding in self._bindings.to_role(*role):
-                self._forget_subjects(binding)
+        if not self._users:
+            return
+        for number, binding in enumerate(self._bindings.to_role(*role)):
+            if number == MANY:
+                self.forget_everything()
+                return
+            self._forget_subjects(binding)
 
     def _namespace_changed(self, old: Object | None, new: Object | None) -> None:
         if _workspace(old) != _workspace(new):
             name = text(new or old, "metadata", "name")
-            for user in self._by_namespace.pop(name, ()):
+            there = self._by_namespace.pop(name, ())
+            self._placed -= len(there)
+            for user in there:
                 self._forget(user)
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ksproxyd.authz.bindings import MAY_REFER, Bindings, Principal, principals_of, role_ref, subjects_of
+from ksproxyd.authz.bindings import MAY_REFER, Bindings, Principal, principals_of, role_ref, subject_of
 from ksproxyd.authz.decision import Decision
 from ksproxyd.authz.roles import Role, Roles
 from ksproxyd.authz.rules import EVERY, Rule, anything_covers
@@ -205,14 +205,14 @@ def to_hand_on(grant: Grant) -> Iterator[Rule]:
 
 def _subject(binding: Object, names: list[Principal]) -> str:
     """The first subject that is one of ``names``, as reasons call it."""
-    for who, subject in subjects_of(binding):
-        if who in names:
-            kind, name = text(subject, "kind"), text(subject, "name")
-            if kind == "ServiceAccount":
-                home = text(subject, "namespace") or text(binding, "metadata", "namespace")
-                return f'{kind} "{name}/{home}"'
-            return f'{kind} "{name}"'
-    return ""
+    subject = subject_of(binding, names)
+    if subject is None:
+        return ""
+    kind, name = text(subject, "kind"), text(subject, "name")
+    if kind == "ServiceAccount":
+        home = text(subject, "namespace") or text(binding, "metadata", "namespace")
+        return f'{kind} "{name}/{home}"'
+    return f'{kind} "{name}"'
 
 
 def _aggregate(problems: list[str]) -> str:

@@ -1,0 +1,122 @@
+"""What is remembered of decisions is bounded, and forgotten with what it stands on also where that is large."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+
+from ksproxyd.authz import memory as memory_module
+from ksproxyd.authz.bindings import Bindings, named_in, principal, subject_of
+from ksproxyd.authz.memory import MANY, Memory
+from ksproxyd.authz.rbac import RBAC
+from ksproxyd.authz.roles import Roles
+from ksproxyd.model.identity import Identity
+from ksproxyd.model.request_info import classify
+from ksproxyd.state.kinds import BINDING_KINDS, CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, NAMESPACES, ROLE_KINDS
+from ksproxyd.state.store import Store
+
+
+class World:
+    def __init__(self) -> None:
+        self.stores = {kind: Store(kind.name, Clock()) for kind in (*ROLE_KINDS, *BINDING_KINDS, NAMESPACES)}
+        for store in self.stores.values():
+            store.mark_synced()
+        self.roles = Roles({kind.name: self.stores[kind] for kind in ROLE_KINDS})
+        self.bindings = Bindings({kind: self.stores[kind] for kind in BINDING_KINDS})
+        rbac = RBAC(self.roles, self.bindings, self.stores[NAMESPACES])
+        self.asked = 0
+
+        def counted(user: Identity, info: Any) -> Any:
+            self.asked += 1
+            return rbac.decide(user, info)
+
+        self.memory = Memory(counted, self.roles, self.bindings, self.stores[NAMESPACES])
+
+    def allowed(self, user: Identity, path: str) -> bool:
+        return self.memory.decide(user, classify("GET", path.encode(), b"")).allowed
+
+
+def role(*verbs: str) -> dict[str, Any]:
+    rules = [{"verbs": list(verbs), "apiGroups": ["*"], "resources": ["*"]}]
+    return {"kind": "ClusterRole", "metadata": {"name": "r"}, "rules": rules}
+
+
+def binding(name: str, *subjects: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": name},
+        "roleRef": {"kind": "ClusterRole", "name": "r"},
+        "subjects": [{"kind": "User", "name": each} if isinstance(each, str) else each for each in subjects],
+    }
+
+
+def test_places_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who goes through namespaces, and whose decisions are forgotten on the way, does not pile them up."""
+    monkeypatch.setattr(memory_module, "TOTAL", 300)
+    monkeypatch.setattr(memory_module, "DECISIONS", 10)
+    world = World()
+    for number in range(200):
+        for name in ("ann", "ben", "cid"):
+            world.allowed(Identity(name), f"/api/v1/namespaces/n{number}/pods")
+            kept = world.memory._by_namespace
+            assert sum(map(len, kept.values())) == world.memory._placed <= 301
+        if number % 7 == 0:
+            world.stores[NAMESPACES].put({"metadata": {"name": f"n{number}", "labels": {}}})
+            world.stores[CLUSTER_ROLE_BINDINGS].put(binding(f"b{number}", "ann"))
+
+
+def test_a_role_that_thousands_are_given() -> None:
+    world = World()
+    world.stores[CLUSTER_ROLES].put(role("get", "list"))
+    for number in range(MANY + 5):
+        world.stores[CLUSTER_ROLE_BINDINGS].put(binding(f"b{number}", f"u{number}"))
+    users = [Identity(f"u{number}") for number in (0, MANY - 1, MANY, MANY + 4)]
+    for _ in range(2):
+        assert all(world.allowed(user, "/api/v1/pods") for user in users)
+    assert world.asked == len(users)
+    world.stores[CLUSTER_ROLES].put(role("create"))
+    assert not any(world.allowed(user, "/api/v1/pods") for user in users)
+
+
+def test_a_binding_of_thousands() -> None:
+    world = World()
+    world.stores[CLUSTER_ROLES].put(role("list"))
+    names = [f"u{number}" for number in range(3000)]
+    last = Identity("u2999")
+    world.stores[CLUSTER_ROLE_BINDINGS].put(binding("b", *names))
+    assert world.allowed(last, "/api/v1/pods")
+    world.stores[CLUSTER_ROLE_BINDINGS].put(binding("b", *names[:-1]))
+    assert not world.allowed(last, "/api/v1/pods")
+    world.stores[CLUSTER_ROLE_BINDINGS].put(binding("b", *names))
+    assert world.allowed(last, "/api/v1/pods")
+
+
+ACCOUNT = {"kind": "ServiceAccount", "name": "bot", "apiGroup": "kubesphere.io"}
+ODD: list[Any] = [
+    None,
+    "u1",
+    {"kind": "User"},
+    {"kind": "User", "name": ["u1"]},
+    {"kind": ["User"], "name": "u1"},
+    {"kind": "Robot", "name": "u1"},
+    {"kind": "Group", "name": "u1"},
+    ACCOUNT,
+    {**ACCOUNT, "apiGroup": ""},
+    {"kind": "User", "name": "u1", "namespace": "x"},
+    {"kind": "User", "name": "u1"},
+]
+
+
+@pytest.mark.parametrize("more", [0, 100])
+def test_subjects_of_any_shape(more: int) -> None:
+    value = {**binding("b", *(f"x{number}" for number in range(more))), "metadata": {"name": "b", "namespace": "n1"}}
+    value["subjects"] += ODD
+    found = [principal(each, "n1") for each in value["subjects"]]
+    bot = ("User", "kubesphere:serviceaccount:n1:bot")
+    assert named_in(value) == named_in(value) == tuple(each for each in found if each)
+    assert named_in(value)[more:] == (("Group", "u1"), bot, ("User", "u1"), ("User", "u1"))
+    assert subject_of(value, [("User", "u1"), ("Group", "g")]) is ODD[-2]
+    assert subject_of(value, [bot]) is ACCOUNT
+    assert subject_of(value, [("User", "bot")]) is None
+    assert subject_of({"subjects": "no"}, [bot]) is None and named_in({}) == ()
