@@ -396,3 +396,22 @@ def test_kubernetes_channels_in_the_browser(world: TerminalWorld) -> None:
     assert [each.payload[:6] for each in got[:2]] == [b"\x01", b"\x01\xff\x00raw"]
     assert json.loads(got[2].payload[1:])["status"] == "Success"
     assert got[3].code == 1000
+
+
+def test_facts_29_and_30_a_browser_that_does_not_read(world: TerminalWorld) -> None:
+    book = world.play(BEGUN)
+    running = world.exec
+    book.browser.client.reading = False
+    # As much as all buffers on the way hold, several times over.
+    for each in range(200):
+        running._conversation.peer.write(b"\x82\x7e\x7d\x01\x01" + b"%08d" % each * 4000)
+    world.wait(60.0)
+    assert running._conversation.peer.unsent > 4_000_000
+    terminals = world.gateway.gateway.terminals
+    assert terminals is not None
+    (socket,) = terminals.sockets.open
+    assert socket.pending < 512 * 1024
+    book.browser.client.reading = True
+    world.wait(5.0)
+    shown = "".join(json.loads(each.payload)["Data"] for each in book.browser.frames() if each.opcode == 1)
+    assert shown == "".join(f"{each:08d}" * 4000 for each in range(200))
