@@ -29,6 +29,7 @@ from ksproxyd.controllers.labels import (
     finalizers,
     label,
     labels,
+    short_hash,
     strings,
     workspace_role,
 )
@@ -172,6 +173,11 @@ class Workspaces:
             return
         there = await self._changes.get(resource, role)
         if there is None or (binds(there, user) and label(there, OWNER) == workspace):
+            return
+        if label(there, OWNER) not in ("", workspace):
+            # The names of a workspace and a member of another one come to the same: that one's rights are not ours.
+            binding["metadata"]["name"] = f"{role}-{short_hash(workspace)}"
+            await self._changes.create(resource, binding)
             return
         patch = {"metadata": {"labels": binding["metadata"]["labels"]}, "subjects": binding["subjects"]}
         await self._changes.patch(resource, there, patch | {"roleRef": binding["roleRef"]})

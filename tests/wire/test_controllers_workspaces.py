@@ -94,6 +94,27 @@ def test_a_binding_of_the_managers_name_is_overwritten(world: World) -> None:
     assert found["metadata"]["labels"][WORKSPACE] == "ws1"
 
 
+def test_a_member_of_another_workspace_stays_one(world: World) -> None:
+    """``ann-ws`` may be a workspace while ``ann`` has a role in ``ws``: the names of both bindings come to the same."""
+    world.workspace("ws", "ann")
+    taken = {
+        "apiVersion": "iam.kubesphere.io/v1beta1",
+        "kind": "WorkspaceRoleBinding",
+        "metadata": {"name": "ann-ws-admin", "labels": {WORKSPACE: "ws"}},
+        "roleRef": {"apiGroup": "iam.kubesphere.io", "kind": "WorkspaceRole", "name": "ws-admin"},
+        "subjects": [{"apiGroup": "iam.kubesphere.io", "kind": "User", "name": "ann"}],
+    }
+    world.apply(taken)
+    world.workspace("ann-ws", "eve")
+    found = world.have(f"{IAM}/workspacerolebindings/ann-ws-admin")
+    assert (found["subjects"], found["metadata"]["labels"]) == (taken["subjects"], {WORKSPACE: "ws"})
+    (name,) = (each for each in world.names(f"{IAM}/workspacerolebindings") if each.startswith("ann-ws-admin-"))
+    made = world.have(f"{IAM}/workspacerolebindings/{name}")
+    assert made["roleRef"]["name"] == "ann-ws-admin" and made["metadata"]["labels"][WORKSPACE] == "ann-ws"
+    assert [each["name"] for each in made["subjects"]] == ["eve"]
+    world.quiet()
+
+
 # -- placement -------------------------------------------------------------------------------------------------
 
 
