@@ -97,8 +97,8 @@ class Cluster:
         self.gateway.wait(seconds)
 
     def close(self) -> None:
-        self.kubectl.stop()
-        self.nodes.stop()
+        self.gateway.run(self.kubectl.stop())
+        self.gateway.run(self.nodes.stop())
         self.sweeper.stop()
         self.gateway.close()
 
@@ -207,7 +207,7 @@ def test_a_pod_that_another_gateway_uses_stays(cluster: Cluster) -> None:
     other.release(there.result)
     cluster.wait(70.0)
     assert cluster.names(PODS) == []
-    other.stop()
+    cluster.gateway.run(other.stop())
 
 
 def test_a_session_that_comes_back_in_time_keeps_the_pod(cluster: Cluster) -> None:
@@ -315,3 +315,13 @@ def test_names_of_pods_on_nodes_fit(cluster: Cluster) -> None:
     assert len(made["metadata"]["name"]) == 253
     assert made["metadata"]["name"].endswith("-shell-access-0123abcd")
     assert all(len(value) <= 63 for value in made["metadata"]["labels"].values())
+
+
+def test_what_is_being_deleted_is_deleted_before_the_gateway_ends(cluster: Cluster) -> None:
+    cluster.node("worker")
+    session = node_session(cluster)
+    cluster.status("worker-shell-access-00000000", phase="Running")
+    cluster.wait(2.0)
+    cluster.nodes.release(session.result)
+    cluster.gateway.run(cluster.nodes.stop())
+    assert cluster.names(PODS) == []

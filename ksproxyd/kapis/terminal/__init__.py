@@ -18,6 +18,7 @@ from ksproxyd.authz.rights import Rights
 from ksproxyd.kapis.router import Route, Router
 from ksproxyd.kapis.terminal.access import Access
 from ksproxyd.kapis.terminal.download import Downloads
+from ksproxyd.kapis.terminal.figures import Figures
 from ksproxyd.kapis.terminal.origins import Origins
 from ksproxyd.kapis.terminal.shells import Shells, WitnessOf
 from ksproxyd.kapis.terminal.tickets import BrowserSessions, Tickets
@@ -101,6 +102,8 @@ class Terminals:
         self.kubectl = KubectlPods(clock, client, options.kubectl)
         self.nodes = NodePods(clock, client, options, lambda: random_bytes(4).hex())
         self.sweeper = Sweeper(clock, client)
+        #: For ``/metrics``.
+        self.figures = Figures(self.registry, self.sockets, self.executions)
         self._shells = Shells(
             clock,
             client,
@@ -111,7 +114,7 @@ class Terminals:
             self.executions,
             self.kubectl,
             self.nodes,
-            [self._recorder, *witnesses],
+            [self._recorder, self.figures.witness, *witnesses],
         )
 
         self._uploads = Uploads(clock, options, client, self.access, self.executions, in_thread)
@@ -144,8 +147,8 @@ class Terminals:
         while self.sockets.open and self._clock.seconds() < end:
             await pause(self._clock, _LOOK)
         self.executions.stop()
-        self.kubectl.stop()
-        self.nodes.stop()
+        await self.kubectl.stop()
+        await self.nodes.stop()
         self.sweeper.stop()
         await self.recordings.stop()
 

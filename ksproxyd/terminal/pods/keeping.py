@@ -10,7 +10,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ksproxyd.kube.errors import KubeError
+from ksproxyd.kube.pacing import pause
 from ksproxyd.terminal.pods.lease import RENEW, Leases
+
+#: How long deletions that have begun may still take when the gateway stops, and how often it is looked, in seconds.
+LAST, _LOOK = 5.0, 0.05
 
 
 class Keeper:
@@ -76,11 +80,14 @@ class Later:
         self._running.add(running)
         running.addBoth(self._over, running)
 
-    def stop(self) -> None:
-        """Nothing of it is done any more."""
+    async def stop(self) -> None:
+        """Nothing more is begun; what has begun has :data:`LAST` seconds to end."""
         for call in self._calls:
             call.cancel()
         self._calls.clear()
+        end = self._clock.seconds() + LAST
+        while self._running and self._clock.seconds() < end:
+            await pause(self._clock, _LOOK)
         for running in tuple(self._running):
             running.cancel()
 

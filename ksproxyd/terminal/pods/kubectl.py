@@ -92,12 +92,12 @@ class KubectlPods:
         self._sessions: dict[str, int] = {}
         self._later = Later(clock)
 
-    def stop(self) -> None:
-        """Renew and delete nothing more; what is left others sweep."""
+    async def stop(self) -> None:
+        """Renew and delete nothing more, but see deletions to their end; what is left others sweep."""
         for keeper in self._keepers.values():
             keeper.stop()
         self._keepers.clear()
-        self._later.stop()
+        await self._later.stop()
 
     async def prepare(self, user: str, tell: Tell) -> PodRef:
         """Have the pod of ``user`` ready; :meth:`release` it later. Raises :class:`PodFailed`."""

@@ -112,12 +112,12 @@ class NodePods:
         self._keepers: dict[str, Keeper] = {}
         self._later = Later(clock)
 
-    def stop(self) -> None:
-        """Renew and delete nothing more; what is left others sweep."""
+    async def stop(self) -> None:
+        """Renew and delete nothing more, but see deletions to their end; what is left others sweep."""
         for keeper in self._keepers.values():
             keeper.stop()
         self._keepers.clear()
-        self._later.stop()
+        await self._later.stop()
 
     async def prepare(self, node: str, user: str, tell: Tell) -> PodRef:
         """Have a pod on ``node`` running; :meth:`release` it later. Raises :class:`PodFailed`."""
