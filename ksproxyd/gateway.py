@@ -477,6 +477,11 @@ class Gateway:
         if self.audit is not None:
             for name, kind, text, read in self.audit.families():
                 metrics.add(name, kind, text, read)
+        assert self.terminals is not None
+        figures = self.terminals.figures
+        for name, kind, text, read in figures.families():
+            metrics.add(name, kind, text, read)
+        metrics.add_histogram("ksproxyd_terminal_session_seconds", "How long terminals were open.", figures.seconds)
 
     async def _listen(self, sockets: list[InheritedSocket]) -> None:
         configured = self.settings.ksproxyd.listeners

@@ -15,7 +15,7 @@ from twisted.copyright import version as twisted_version
 
 from ksproxyd.observe.build import BuildInfo
 from ksproxyd.observe.cells import STEP_BOUNDS, UPSTREAM_BOUNDS, StepTimes, Upstreams
-from ksproxyd.observe.exposition import Family, Histogram, Samples, labels
+from ksproxyd.observe.exposition import Family, Histogram, Latency, Samples, labels
 from ksproxyd.observe.lag import LAG_BOUNDS, ReactorLag
 from ksproxyd.observe.process import Standard
 from ksproxyd.observe.requests import Known, RequestMetrics
@@ -113,6 +113,10 @@ class Registry:
         See :class:`ksproxyd.observe.exposition.Family`. ``read`` runs on the reactor and must be quick.
         """
         self._families.append(Family(name, kind, text, read))
+
+    def add_histogram(self, name: str, text: str, latency: Latency) -> None:
+        """Add a histogram of seconds, without labels."""
+        self._families.append(Histogram(name, text, latency.bounds, lambda: [("", latency)]))
 
     def add_lag(self, lag: ReactorLag) -> None:
         """Show what ``lag`` measures."""
