@@ -29,7 +29,7 @@ def missing(wanted: Iterable[Rule], held: Iterable[Rule]) -> list[str]:
 
 def uncovered(wanted: Iterable[Rule], held: Iterable[Rule]) -> list[Rule]:
     """Rules with exactly the atoms of ``wanted`` that no rule of ``held`` covers. Raises as :func:`missing`."""
-    cover = _Cover(held)
+    cover = Coverage(held)
     gaps: dict[Rule, None] = {}
     for rule in wanted:
         for gap in cover.gaps(rule):
@@ -75,28 +75,51 @@ class _Axis:
         return self.plain(value) | (self.by_value.get(f"*/{sub}", 0) if slash else 0)
 
 
-class _Cover:
-    """The held rules, by what they cover."""
+class Coverage:
+    """The held rules, by what they cover; for whoever compares many rules with the same ones."""
 
-    def __init__(self, held: Iterable[Rule]) -> None:
+    def __init__(self, held: Iterable[Rule] = ()) -> None:
         self._groups, self._resources, self._names = _Axis(), _Axis(), _Axis()
         self._verbs, self._urls = _Axis(), _Axis()
         self._any_name = 0
         self._steps = 0
-        for number, rule in enumerate(dict.fromkeys(held)):
-            bit = 1 << number
-            self._groups.add(rule.groups, bit)
-            self._resources.add(rule.resources, bit)
-            self._names.add(rule.names, bit)
-            self._verbs.add(rule.verbs, bit)
-            self._urls.add(rule.urls, bit)
-            if not rule.names:
-                self._any_name |= bit
-        # An asterisk at the end of a URL stands for everything that begins so.
-        self._begins = [(url.rstrip("*"), bits) for url, bits in self._urls.by_value.items() if url.endswith("*")]
+        self._held: set[Rule] = set()
+        #: An asterisk at the end of a URL stands for everything that begins so.
+        self._begins: dict[str, int] = {}
+        for rule in held:
+            self.add(rule)
+
+    def add(self, rule: Rule) -> None:
+        """One more rule is held."""
+        if rule in self._held:
+            return
+        bit = 1 << len(self._held)
+        self._held.add(rule)
+        self._groups.add(rule.groups, bit)
+        self._resources.add(rule.resources, bit)
+        self._names.add(rule.names, bit)
+        self._verbs.add(rule.verbs, bit)
+        self._urls.add(rule.urls, bit)
+        if not rule.names:
+            self._any_name |= bit
+        for url in rule.urls:
+            if url.endswith("*"):
+                begin = url.rstrip("*")
+                self._begins[begin] = self._begins.get(begin, 0) | bit
+
+    def covers(self, rule: Rule) -> bool:
+        """Whether all of ``rule`` is covered; not of one that takes too long to compare."""
+        self._steps = 0
+        try:
+            return not self.gaps(rule)
+        except TooMany:
+            return False
 
     def gaps(self, rule: Rule) -> list[Rule]:
-        """What of ``rule`` is not covered, in rules that do not overlap."""
+        """What of ``rule`` is not covered, in rules that do not overlap.
+
+        Raises :class:`TooMany` above :data:`MOST_STEPS` in all calls together.
+        """
         found: list[Rule] = []
         if rule.groups and rule.resources and rule.verbs:
             axes = (
@@ -129,7 +152,7 @@ class _Cover:
         # A pattern covers narrower ones, too.
         begin = value.rstrip("*")
         self._count(len(self._begins))
-        for each, bits in self._begins:
+        for each, bits in self._begins.items():
             if begin.startswith(each):
                 found |= bits
         return found

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from ksproxyd.authz.coverage import TooMany, missing
+from ksproxyd.authz.coverage import Coverage
 from ksproxyd.authz.rules import rules_from
 from ksproxyd.controllers.labels import AGGREGATED, POLICY, SCOPE, annotation, label, labels
 from ksproxyd.controllers.policies import merged
@@ -24,6 +24,9 @@ from ksproxyd.kapis.tenant.placement import parse_selector
 from ksproxyd.model.selectors import LabelSelector
 from ksproxyd.state.store import Object
 from ksproxyd.state.validation import field, name_of
+
+#: Real roles have some dozens of rules. All of them are compared at once, so that a role must not have any number.
+MOST_RULES = 1000
 
 
 class Note(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -59,7 +62,12 @@ def note_of(role: Object) -> Note | None:
 def selector_of(role: Object) -> LabelSelector | None:
     """What selects templates, None if nothing does. Raises :class:`ValueError` for a selector that is none."""
     found = field(role, "aggregationRoleTemplates", "roleSelector")
-    return None if found is None else parse_selector(found)
+    if found is None:
+        return None
+    try:
+        return parse_selector(found)
+    except ValueError as error:
+        raise ValueError(f"aggregationRoleTemplates.roleSelector: {error}") from None
 
 
 def names_of(role: Object) -> list[str]:
@@ -76,10 +84,14 @@ def selected(selector: LabelSelector | None, scope: str, templates: Iterable[Obj
 
 
 def whole(role: Object, scope: str, templates: dict[str, Object]) -> Whole:
-    """What ``role`` is to be with these templates (by name). Raises :class:`ValueError` for an unusable selector.
+    """What ``role`` is to be with these templates (by name).
+
+    Raises :class:`ValueError` for an unusable selector, and for a role with too many rules to be looked at here.
 
     Templates that it names and that are not there, or of another scope, are passed over.
     """
+    if len(_rules(role)) > MOST_RULES:
+        raise ValueError(f"rules: there are more than {MOST_RULES}")
     note = note_of(role)
     found = selected(selector_of(role), scope, templates.values())
     before = frozenset(() if note is None else note.templates)
@@ -93,9 +105,12 @@ def whole(role: Object, scope: str, templates: dict[str, Object]) -> Whole:
     offered = [rule for each in used for rule in _rules(field(each, "spec")) if rules_from([rule])]
     own = _own(role, note, offered)
     added: list[Any] = []
+    cover = Coverage(rules_from(own))
     for rule in offered:
-        if not _covered([rule], [*own, *added]):
+        if not _covered(rule, cover):
             added.append(rule)
+            for each in rules_from([rule]):
+                cover.add(each)
     policies = [(name_of(each), annotation(each, POLICY)) for each in used]
     policy, skipped = merged(annotation(role, POLICY), policies)
     noted = Note(tuple(map(digest, added)), tuple(each for each in names if each not in named))
@@ -113,7 +128,8 @@ def _own(role: Object, note: Note | None, offered: Sequence[Any]) -> list[Any]:
         return rules
     # Somebody has worked on it before us: most likely the original's controllers, which leave no note. What templates
     # grant anyway is taken to have come from them.
-    return [each for each in rules if not _covered([each], offered)]
+    cover = Coverage(rules_from(list(offered)))
+    return [each for each in rules if not _covered(each, cover)]
 
 
 def _rules(value: Any) -> list[Any]:
@@ -121,13 +137,10 @@ def _rules(value: Any) -> list[Any]:
     return list(found) if isinstance(found, list) else []
 
 
-def _covered(rules: list[Any], by: list[Any] | Sequence[Any]) -> bool:
-    wanted = rules_from(rules)
-    try:
-        # What is malformed is nobody's but its author's.
-        return bool(wanted) and not missing(wanted, rules_from(list(by)))
-    except TooMany:
-        return False
+def _covered(rule: Any, by: Coverage) -> bool:
+    wanted = rules_from([rule])
+    # What is malformed is nobody's but its author's.
+    return bool(wanted) and by.covers(wanted[0])
 
 
 def digest(rule: Any) -> str:

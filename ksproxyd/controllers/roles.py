@@ -77,7 +77,7 @@ class RoleAggregation:
         try:
             wanted = whole(role, level, self._named())
         except ValueError as error:
-            self._say(level, name, f"aggregationRoleTemplates.roleSelector: {error}")
+            self._say(level, name, str(error))
             return
         for each in wanted.skipped:
             self._say(level, name, each)

@@ -289,10 +289,19 @@ def _same_role(new: Object, old: Object) -> bool:
     return all(text(new, "roleRef", key) == text(old, "roleRef", key) for key in ("kind", "name"))
 
 
+_SUBJECT = ("kind", "apiGroup", "namespace", "name")
+
+
 def _subjects(binding: Object) -> set[tuple[str, ...]]:
     subjects = field(binding, "subjects")
-    keys = ("kind", "apiGroup", "namespace", "name")
-    return {tuple(text(each, key) for key in keys) for each in subjects} if isinstance(subjects, list) else set()
+    if not isinstance(subjects, list):
+        return set()
+    # What is no text stands for nothing, and there may be thousands of them.
+    return {
+        tuple([found if isinstance(found := each.get(key), str) else "" for key in _SUBJECT])
+        for each in subjects
+        if isinstance(each, dict)
+    }
 
 
 def _users(value: Object) -> set[str]:

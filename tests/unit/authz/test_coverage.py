@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ksproxyd.authz.coverage import TooMany, missing, uncovered
+from ksproxyd.authz.coverage import Coverage, TooMany, missing, uncovered
 from ksproxyd.authz.rules import ALL, Rule
 from ksproxyd.model.request_info import RequestInfo
 
@@ -158,6 +158,24 @@ def test_long_lists_take_no_time() -> None:
     assert uncovered([wanted], ALL) == []
     assert len(uncovered([wanted], [rule("get", "core", "pods")])) == 2
     assert time.perf_counter() - begin < 1.0
+
+
+def test_rules_that_are_held_later_count_from_then_on() -> None:
+    cover = Coverage()
+    pods, urls = rule("get", "core", "pods"), Rule(("get",), urls=("/a/*",))
+    deeper = Rule(("get",), urls=("/a/b/*", "/a/c"))
+    assert not cover.covers(pods) and not cover.covers(deeper)
+    cover.add(pods)
+    cover.add(pods)
+    assert cover.covers(pods) and not cover.covers(deeper)
+    cover.add(urls)
+    assert cover.covers(pods) and cover.covers(deeper) and cover.covers(urls)
+    assert not cover.covers(rule("list", "core", "pods"))
+    values = tuple(f"x{number}" for number in range(300))
+    for each in values:
+        cover.add(Rule((each,), (each,), values, values))
+    assert not cover.covers(Rule(values, values, values, values)), "too long to compare"
+    assert cover.covers(pods), "what took too long does not count against others"
 
 
 def test_what_would_take_too_long_is_not_answered() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -209,6 +210,8 @@ def covers(rule: dict[str, Any], info: RequestInfo) -> bool:
 # -- the comparison --------------------------------------------------------------------------------------------
 
 
+# Ten thousand take minutes where others are at work, too.
+@pytest.mark.timeout(1800)
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(steps)
 def test_nothing_is_decided_otherwise_than_the_spec_says(conversation: list[tuple[str, Any]]) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ksproxyd.controllers.aggregation import Whole, note_of, whole
+from ksproxyd.controllers.aggregation import MOST_RULES, Whole, note_of, whole
 from ksproxyd.controllers.labels import workspace_role
 
 IAM = "iam.kubesphere.io/"
@@ -159,6 +159,15 @@ def test_malformed_roles_and_templates() -> None:
     assert found.rules == [rule("nodes"), "nonsense"]
     with pytest.raises(ValueError, match="operator"):
         put({"metadata": {}, "aggregationRoleTemplates": {"roleSelector": {"matchExpressions": [{"key": "a"}]}}})
+
+
+def test_a_role_of_very_many_rules_is_left_alone() -> None:
+    """Its rules are all compared at once, and nothing else is done meanwhile."""
+    rules = [rule(f"r{number}") for number in range(MOST_RULES + 1)]
+    with pytest.raises(ValueError, match="rules"):
+        put(role(*rules, names=["a"]), A)
+    found = put(role(*rules[:-1], names=["a", "c"], generation=2), A, C)
+    assert found.rules == [*rules[:-1], rule("pods")]
 
 
 def test_names() -> None:
