@@ -153,6 +153,8 @@ class Gateway:
         self._writer: StatusWriter | None = None
         #: None where nothing is to be recorded: then no request comes near it.
         self.audit: Audit | None = None
+        #: Called once when the cluster's state has been read.
+        self.on_synced: Callable[[], object] = lambda: None
         self.draining = False
         self._drained_from = 0.0
         self._monotonic = monotonic
@@ -514,6 +516,7 @@ class Gateway:
 
     def _synced(self, _: None) -> None:
         self._syncing = None
+        self.on_synced()
         if self._chain is not None and self.synced:
             self._chain.leave_out("synced")
         self.log.info("in sync with the cluster: {what}", what=self._describe())

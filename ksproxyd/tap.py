@@ -201,6 +201,8 @@ class GatewayService(Service):
             access = await self._standalone.start()
             settings = self._standalone.with_logins(settings)
         self.gateway = Gateway(self._reactor, settings, self.output, os.environ)
+        # Ten thousand objects of the cluster's stay, too; each full collection would look at them again.
+        self.gateway.on_synced = gc.freeze
         await self.gateway.start(self._options.sockets, access)
         if self._standalone is not None and self.gateway.logins is not None and self.gateway.kube_client is not None:
             await self._standalone.make_admin(self.gateway.kube_client, self.gateway.logins.passwords.hash)
