@@ -12,14 +12,13 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from ksproxyd import __version__
+from ksproxyd.api_server import ApiServer, Unusable
 from ksproxyd.apis import Apis
 from ksproxyd.audit.audit import Audit
 from ksproxyd.audit.sinks import AuditProblem, Means
@@ -28,7 +27,6 @@ from ksproxyd.authorization import Authorization
 from ksproxyd.chain import Chain, Outcome, Step
 from ksproxyd.chain.authenticate import authenticate_step
 from ksproxyd.chain.authorize import authorize_step
-from ksproxyd.chain.cors import Cors
 from ksproxyd.chain.dispatch import dispatch_step
 from ksproxyd.chain.recheck import Recheck
 from ksproxyd.chain.request_info import request_info_step
@@ -43,22 +41,20 @@ from ksproxyd.kapis.terminal.page import TerminalPage
 from ksproxyd.kapis.terminal.page_tokens import PageTokens
 from ksproxyd.kube.access import ClusterAccess, load_access
 from ksproxyd.kube.client import KubeClient
-from ksproxyd.kube.errors import KubeError
 from ksproxyd.logins import Logins
 from ksproxyd.observe.access import AccessLog
-from ksproxyd.observe.build import BuildInfo
 from ksproxyd.observe.guards import GuardMetrics
 from ksproxyd.observe.known import KnownResources
 from ksproxyd.observe.lag import ReactorLag
 from ksproxyd.observe.logging import LogOutput
 from ksproxyd.observe.metrics import Registry
 from ksproxyd.observe.notify import InheritedSocket, Notifier
+from ksproxyd.readiness import Readiness
 from ksproxyd.server.client_address import ClientAddress, TrustedProxies
 from ksproxyd.server.exchange import CLIENT_GONE, Exchange
-from ksproxyd.server.limits import Limits, Timeouts
 from ksproxyd.server.listeners import Listeners
 from ksproxyd.server.server import Server
-from ksproxyd.settings import KsproxydSettings, Settings, diff
+from ksproxyd.settings import Settings, diff
 from ksproxyd.state.election import Alone, Leadership, LeaseElection
 from ksproxyd.state.kinds import API_SERVICES, JS_BUNDLES, NAMESPACE, REVERSE_PROXIES
 from ksproxyd.state.reflector import Timing
@@ -68,7 +64,7 @@ from ksproxyd.transport.wheel import Wheel
 from ksproxyd.tree import Tree
 from ksproxyd.tree.explain import Explain
 from ksproxyd.tree.extensions import Extensions, Workshop, problems_of
-from ksproxyd.tree.health import Health, healthz, informer_sync, kube_apiserver, livez, readyz, shutdown
+from ksproxyd.tree.health import healthz, livez
 from ksproxyd.tree.kube_api import KubeAPI
 from ksproxyd.tree.member_cluster import MemberClusters
 from ksproxyd.tree.metrics import Metrics
@@ -80,15 +76,12 @@ from ksproxyd.tree.status_probe import StatusProbe
 from ksproxyd.tree.user_secrets import UserSecrets
 from ksproxyd.tree.version import Version
 from ksproxyd.tree.write_guard import WriteGuard
+from ksproxyd.tuning import client_timeouts, cors, limits, upstream_timeouts
 from ksproxyd.upstream.client import Client
-from ksproxyd.upstream.errors import UpstreamError
 from ksproxyd.upstream.guard import Condition
-from ksproxyd.upstream.pool import Dialer, TCPDialer, UpstreamTimeouts
+from ksproxyd.upstream.pool import Dialer, TCPDialer
 from ksproxyd.upstream.pools import Pools
 from ksproxyd.upstream.relay import Proxy
-
-#: Largest answer to what is asked of the API server at start.
-_DOCUMENT = 8 * 1024 * 1024
 
 #: Groups that a user gets towards the Kubernetes API, by ``ksproxyd.authorization.impersonation``.
 _IMPERSONATED: dict[str, tuple[str, ...] | None] = {"off": None, "restricted": (), "trusted": ("system:masters",)}
@@ -161,13 +154,11 @@ class Gateway:
         self._cors = cors(ours)
         self._kube_api: KubeAPI | None = None
         self._unsubscribe: Callable[[], None] | None = None
-        self._version: Version | None = None
         self._recheck: Recheck | None = None
         self._chain: Chain | None = None
         self._handle: Any = None
         self._syncing: Deferred[None] | None = None
-        self._refresh: IDelayedCall | None = None
-        self._refreshing: Deferred[None] | None = None
+        self.api_server: ApiServer | None = None
 
     # -- start -----------------------------------------------------------------------------------------
 
@@ -182,8 +173,14 @@ class Gateway:
         kube = self.access = access or await load_access(
             self.settings.kubernetes, self._reactor, environ=self._environ
         )
-        await self._ask_cluster(kube)
         timing = self.settings.ksproxyd.timeouts
+        self.api_server = ApiServer(
+            self._reactor, self.client, kube, self.known, timing.kube_request, timing.resync
+        )
+        try:
+            version = await self.api_server.ask()
+        except Unusable as error:
+            raise StartError(str(error)) from error
         client = self.kube_client = KubeClient(self.client, kube, self._reactor, timeout=timing.kube_request)
         self.state = State(client, self._random, timing=Timing(silence=timing.watch_silence))
         self.authorization = Authorization(self._reactor, self.state, self.settings)
@@ -239,7 +236,7 @@ class Gateway:
             self._reactor, self.settings, self.state, client, self.authorization, self.logins.user_routes()
         )
         self.terminals = self._make_terminals(client, kube, alone=access is not None)
-        self._mount(kube)
+        self._mount(kube, version)
         chain = Chain(
             self.steps(),
             self.tree.serve,
@@ -264,7 +261,7 @@ class Gateway:
         self._syncing.addCallbacks(self._synced, self._not_synced)
         self._expose()
         await self._listen(sockets or [])
-        self._schedule_refresh()
+        self.api_server.start()
         self.notifier.ready(self._describe())
         self.notifier.start_watchdog()
 
@@ -384,42 +381,23 @@ class Gateway:
         """Whether every kind has been read once."""
         return self.state is not None and all(r.store.synced for r in self.state.reflectors())
 
-    async def _ask_cluster(self, kube: ClusterAccess) -> None:
-        """What the API server says of itself; without it nothing starts."""
-        try:
-            body = await self._document(kube, b"/version")
-            self._version = Version(BuildInfo.current(), body)
-            await self._discover(kube)
-        except (UpstreamError, KubeError, ValueError) as error:
-            raise StartError(f"the Kubernetes API at {kube.target} ({kube.origin}) cannot be used: {error}") from error
-
-    async def _document(self, kube: ClusterAccess, path: bytes) -> bytes:
-        answer = await self.client.request(
-            kube.target,
-            b"GET",
-            kube.path_prefix + path,
-            [*kube.headers(), (b"Accept", b"application/json")],
-            timeout=self.settings.ksproxyd.timeouts.kube_request,
-            limit=_DOCUMENT,
-        )
-        if answer.status != 200:
-            raise UpstreamError("protocol", f"{path.decode()} answers {answer.status}")
-        return answer.body
-
-    async def _discover(self, kube: ClusterAccess) -> None:
-        groups = msgspec.json.decode(await self._document(kube, b"/apis"), type=_Groups)
-        found = [(group.name, version.version) for group in groups.groups for version in group.versions]
-        self.known.discovered([("", "v1"), *found])
-
-    def _mount(self, kube: ClusterAccess) -> None:
-        tree = self.tree
-        assert self._version is not None and self.authorization is not None
+    def _mount(self, kube: ClusterAccess, version: Version) -> None:
+        tree, state = self.tree, self.state
+        assert state is not None and self.authorization is not None
         rights = self.authorization.rights
         tree.mount("/healthz", healthz(), subtree=True)
         tree.mount("/livez", livez(), subtree=True)
-        tree.mount("/readyz", Readiness(self), subtree=True)
-        tree.mount("/version", self._version)
-        tree.mount("/kapis/version", self._version)
+        logins = self.logins
+        assert logins is not None
+        readiness = Readiness(
+            lambda: self.draining,
+            state.reflectors,
+            lambda: self.settings.ksproxyd.health.stale_after,
+            logins.checks,
+        )
+        tree.mount("/readyz", readiness, subtree=True)
+        tree.mount("/version", version)
+        tree.mount("/kapis/version", version)
         tree.mount("/ksproxyd/routes", Routes(tree))
         assert self.logins is not None
         tree.mount("/ksproxyd/explain", Explain(rights, self.logins.authenticator.identity_of))
@@ -555,30 +533,6 @@ class Gateway:
 
     # -- what changes ----------------------------------------------------------------------------------
 
-    def _schedule_refresh(self) -> None:
-        self._refresh = self._reactor.callLater(self.settings.ksproxyd.timeouts.resync, self._start_refresh)
-
-    def _start_refresh(self) -> None:
-        self._refresh = None
-        self._refreshing = ensureDeferred(self._look_again())
-        self._refreshing.addBoth(self._refreshed)
-
-    async def _look_again(self) -> None:
-        """The API server may have been upgraded, and serve other groups."""
-        assert self.access is not None and self._version is not None
-        self._version.refresh(await self._document(self.access, b"/version"))
-        await self._discover(self.access)
-
-    def _refreshed(self, result: Any) -> None:
-        self._refreshing = None
-        if isinstance(result, Failure):
-            if result.check(UpstreamError, KubeError, ValueError):
-                self.log.warn("asking the API server about itself failed: {error}", error=result.getErrorMessage())
-            elif not result.check(CancelledError):
-                self.log.failure("asking the API server about itself failed", result)
-        if not self.draining:
-            self._schedule_refresh()
-
     def reload(self, settings: Settings) -> None:
         """Put changed settings into use; no connection is touched. Says which need a restart."""
         self.notifier.reloading("reloading the configuration")
@@ -604,6 +558,9 @@ class Gateway:
         if self.state is not None and self.kube_client is not None:
             self.state.retime(Timing(silence=ours.timeouts.watch_silence))
             self.kube_client.timeout = ours.timeouts.kube_request
+        if self.api_server is not None:
+            self.api_server.timeout = ours.timeouts.kube_request
+            self.api_server.interval = ours.timeouts.resync
         if self._recheck is not None:
             self._recheck.interval = ours.timeouts.recheck
         if self.logins is not None:
@@ -620,12 +577,10 @@ class Gateway:
         self.draining = True
         self._drained_from = self._reactor.seconds()
         self.notifier.stopping("finishing requests in flight")
-        for call in (self._refresh,):
-            if call is not None and call.active():
-                call.cancel()
-        for waiting in (self._refreshing, self._syncing):
-            if waiting is not None:
-                waiting.cancel()
+        if self.api_server is not None:
+            self.api_server.stop()
+        if self._syncing is not None:
+            self._syncing.cancel()
         # Sessions have a grace time of their own, beside that of requests.
         ending = None if self.terminals is None else Deferred.fromCoroutine(self.terminals.stop())
         await self.listeners.close()
@@ -676,91 +631,3 @@ class Gateway:
                 cut = len(server.connections)
                 if cut:
                     self.log.warn("{cut} connections were cut: they outlasted the drain", cut=cut, error=error)
-
-
-class Readiness:
-    """``/readyz``: the checks are made anew for each request, as kinds come and go."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-
-    def handle(self, exchange: Exchange) -> Any:
-        return self._health().handle(exchange)
-
-    def _health(self) -> Health:
-        gateway = self._gateway
-        assert gateway.state is not None
-        watches = list(gateway.state.reflectors())
-        checks = [
-            shutdown(lambda: gateway.draining),
-            kube_apiserver(
-                lambda: min((watch.store.age() for watch in watches), default=float("inf")),
-                gateway.settings.ksproxyd.health.stale_after,
-            ),
-        ]
-        if gateway.logins is not None:
-            checks += gateway.logins.checks()
-        return readyz(checks + [informer_sync(watch) for watch in watches])
-
-    def describe(self) -> str:
-        return self._health().describe()
-
-
-class _Version(msgspec.Struct):
-    version: str
-
-
-class _Group(msgspec.Struct):
-    name: str
-    versions: list[_Version]
-
-
-class _Groups(msgspec.Struct):
-    groups: list[_Group] = []
-
-
-def cors(ours: KsproxydSettings) -> Cors | None:
-    """The policy for other origins in the settings, None where none is let in."""
-    return Cors(ours.cors) if ours.cors.allowed_origins else None
-
-
-def limits(ours: KsproxydSettings) -> Limits:
-    """The server's limits in the settings."""
-    found = ours.limits
-    return Limits(
-        target_bytes=found.target_bytes,
-        head_bytes=found.head_bytes,
-        header_count=found.header_count,
-        body_bytes=found.body_bytes,
-        connections=found.connections,
-        pipelined=found.pipelined,
-        drained_bytes=found.drained_bytes,
-    )
-
-
-def client_timeouts(ours: KsproxydSettings) -> Timeouts:
-    """The server's timeouts in the settings."""
-    found = ours.timeouts
-    return Timeouts(
-        header=found.header,
-        idle=found.idle,
-        body=found.body,
-        write=found.write,
-        linger=found.linger,
-        tls_handshake=found.tls_handshake,
-    )
-
-
-def upstream_timeouts(ours: KsproxydSettings) -> UpstreamTimeouts:
-    """The upstream side's timeouts in the settings."""
-    found = ours.timeouts
-    return UpstreamTimeouts(
-        connect=found.connect,
-        tls_handshake=found.tls_handshake,
-        response_header=found.response_header,
-        upstream_idle=found.upstream_idle,
-        stream_idle=found.stream_idle,
-        tunnel_idle=found.tunnel_idle,
-        expect_continue=found.expect_continue,
-        linger=found.tunnel_linger,
-    )
