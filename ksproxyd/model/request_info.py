@@ -167,7 +167,8 @@ def _resource(
         verb = _VERBS.get(method, "")
     workspace = namespace = ""
     # To Kubernetes that is just a kind, and somebody else's may be called so, too.
-    if rest[0] in _WORKSPACED and len(rest) > 1 and (prefix not in _KUBERNETES or group.endswith(_OURS)):
+    foreign = prefix in _KUBERNETES and group and not group.endswith(_OURS)
+    if rest[0] in _WORKSPACED and len(rest) > 1 and not foreign:
         workspace = rest[1]
         if len(rest) > 2:
             rest = rest[2:]
