@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from ksproxyd.settings import load_text
 from ksproxyd.terminal.pods.kubectl import KubectlPods
-from ksproxyd.terminal.pods.lease import age
+from ksproxyd.terminal.pods.lease import Leases, age, timestamp
 from ksproxyd.terminal.pods.node import NodePods, template
 from ksproxyd.terminal.pods.pod import PodFailed, PodRef
 from ksproxyd.terminal.pods.sweeper import Sweeper
@@ -188,7 +188,7 @@ def test_sessions_share_the_pod_and_the_last_takes_it_along(cluster: Cluster) ->
     cluster.wait(50.0)
     assert cluster.names(PODS) == [NAME]
     cluster.wait(15.0)
-    assert cluster.names(PODS) == []
+    assert (cluster.names(PODS), cluster.names(LEASES)) == ([], [])
 
 
 def test_a_pod_that_another_gateway_uses_stays(cluster: Cluster) -> None:
@@ -229,6 +229,66 @@ def test_a_pod_that_has_ended_is_made_anew(cluster: Cluster) -> None:
     cluster.ready(NAME)
     cluster.wait(2.0)
     assert session.result.uid != before.uid
+
+
+def lease_of(cluster: Cluster, uid: str, seconds: float) -> None:
+    """A Lease of the pod ``uid``, of none if that is empty, renewed so long ago."""
+    made = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {
+            "name": NAME,
+            "namespace": "kubesphere-system",
+            "labels": {"kubesphere.io/kubectl-pod": ""},
+            "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": NAME, "uid": uid}] if uid else [],
+        },
+        "spec": {"renewTime": timestamp(cluster.gateway.reactor.seconds() - seconds)},
+    }
+    cluster.gateway.embedded.call("POST", LEASES, made)
+
+
+def owners(cluster: Cluster) -> list[str]:
+    return [owner["uid"] for owner in cluster.get(f"{LEASES}/{NAME}")["metadata"]["ownerReferences"]]
+
+
+def test_the_lease_of_a_pod_before_becomes_that_of_the_pod(cluster: Cluster) -> None:
+    # Whoever collects garbage has not come by: it would take the Lease of the pod before, and with it the pod.
+    cluster.secret("joe")
+    before = {"metadata": {"name": "before"}, "spec": {"containers": [{"name": "a", "image": "b"}]}}
+    cluster.gateway.embedded.call("POST", PODS, {"apiVersion": "v1", "kind": "Pod", **before})
+    lease_of(cluster, cluster.get(f"{PODS}/before")["metadata"]["uid"], 10.0)
+    ref = opened(cluster)
+    assert owners(cluster) == [ref.uid]
+
+
+def test_a_lease_that_is_gone_is_taken_again(cluster: Cluster) -> None:
+    cluster.secret("joe")
+    ref = opened(cluster)
+    cluster.gateway.embedded.call("DELETE", f"{LEASES}/{NAME}")
+    cluster.wait(30.0)
+    assert owners(cluster) == [ref.uid]
+
+
+def test_leases_without_pods_are_swept(cluster: Cluster) -> None:
+    lease_of(cluster, "", 50.0)
+    cluster.sweeper.start()
+    cluster.wait(5.0)
+    assert cluster.names(LEASES) == [NAME]
+    # Not in the next round, but as soon as it counts for nothing.
+    cluster.wait(10.0)
+    assert cluster.names(LEASES) == []
+
+
+def test_a_lease_that_was_renewed_is_not_deleted(cluster: Cluster) -> None:
+    cluster.secret("joe")
+    opened(cluster)
+    leases = Leases(cluster.gateway.reactor, cluster.gateway.gateway.kube_client)  # type: ignore[arg-type]
+    before = cluster.get(f"{LEASES}/{NAME}")
+    cluster.wait(30.0)
+    cluster.gateway.run(leases.drop(before))
+    assert cluster.names(LEASES) == [NAME]
+    cluster.gateway.run(leases.drop(cluster.get(f"{LEASES}/{NAME}")))
+    assert cluster.names(LEASES) == []
 
 
 def test_pods_that_nobody_owns_are_swept(cluster: Cluster) -> None:

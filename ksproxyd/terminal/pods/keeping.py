@@ -22,11 +22,12 @@ class Keeper:
 
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, leases: Leases, namespace: str, pod: str) -> None:
+    def __init__(self, clock: IReactorTime, leases: Leases, namespace: str, pod: str, uid: str) -> None:
         self._clock = clock
         self._leases = leases
         self._namespace = namespace
         self.pod = pod
+        self.uid = uid
         self._call: IDelayedCall | None = clock.callLater(RENEW, self._renew)
         self._renewing: Deferred[None] | None = None
 
@@ -41,7 +42,7 @@ class Keeper:
     def _renew(self) -> None:
         self._call = self._clock.callLater(RENEW, self._renew)
         if self._renewing is None:
-            self._renewing = Deferred.fromCoroutine(self._leases.renew(self._namespace, self.pod))
+            self._renewing = Deferred.fromCoroutine(self._leases.renew(self._namespace, self.pod, self.uid))
             self._renewing.addBoth(self._renewed)
 
     def _renewed(self, result: Failure | None) -> None:

@@ -15,7 +15,7 @@ from ksproxyd.kube.resource import Resource
 from ksproxyd.settings.terminal import KubectlSettings
 from ksproxyd.state.kinds import NAMESPACE
 from ksproxyd.terminal.pods.keeping import Keeper, Later
-from ksproxyd.terminal.pods.lease import LEASES, OLD, Leases, age
+from ksproxyd.terminal.pods.lease import LEASES, OLD, Leases, age, owner
 from ksproxyd.terminal.pods.pod import (
     LATER,
     LOOK,
@@ -120,10 +120,11 @@ class KubectlPods:
             elif is_over(pod) and not is_going(pod):
                 await self._delete(pod)
             if is_ready(pod):
-                await self._leases.take(pod)
+                uid = pod["metadata"]["uid"]
+                await self._leases.take(NAMESPACE, name, uid)
                 # Last of all: what is cancelled before is released by nobody.
-                self._keep(name)
-                return PodRef(name, pod["metadata"]["uid"], CONTAINER, SHELL)
+                self._keep(name, uid)
+                return PodRef(name, uid, CONTAINER, SHELL)
             saying = trouble(pod) or "preparing the kubectl pod ..."
             if saying != told:
                 told = saying
@@ -176,7 +177,7 @@ class KubectlPods:
             # Another session of the user's was faster.
             return await self._client.get(PODS, PREFIX + user, NAMESPACE)
         # Before anything else: a pod without a Lease that never becomes ready is nobody's.
-        await self._leases.take(pod)
+        await self._leases.take(NAMESPACE, PREFIX + user, pod["metadata"]["uid"])
         return pod
 
     async def _delete(self, pod: Object) -> None:
@@ -187,10 +188,14 @@ class KubectlPods:
             if error.code not in (404, 409):
                 raise
 
-    def _keep(self, name: str) -> None:
+    def _keep(self, name: str, uid: str) -> None:
         self._sessions[name] = self._sessions.get(name, 0) + 1
-        if name not in self._keepers:
-            self._keepers[name] = Keeper(self._clock, self._leases, NAMESPACE, name)
+        keeper = self._keepers.get(name)
+        if keeper is None:
+            self._keepers[name] = Keeper(self._clock, self._leases, NAMESPACE, name, uid)
+        else:
+            # It may be another pod than before.
+            keeper.uid = uid
 
     async def _clean_up(self, name: str, uid: str) -> None:
         """Delete the pod if nobody has renewed its Lease since."""
@@ -204,3 +209,5 @@ class KubectlPods:
             lease = {}
         if age(lease, self._clock.seconds()) >= OLD:
             await self._delete({"metadata": {"name": name, "uid": uid}})
+            if lease and owner(lease) == uid:
+                await self._leases.drop(lease)

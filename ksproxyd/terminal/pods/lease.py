@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from ksproxyd.kube.client import KubeClient
 from ksproxyd.kube.errors import KubeError
 from ksproxyd.kube.resource import Resource
-from ksproxyd.state.validation import text
+from ksproxyd.state.validation import field, text
 
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", namespaced=True)
 
@@ -32,6 +32,15 @@ def timestamp(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def owner(lease: Object) -> str:
+    """The uid of the pod that a Lease belongs to; empty if it does not say."""
+    owners = field(lease, "metadata", "ownerReferences")
+    for each in owners if isinstance(owners, list) else ():
+        if text(each, "kind") == "Pod":
+            return text(each, "uid")
+    return ""
+
+
 def age(lease: Object, now: float) -> float:
     """Seconds since the Lease was renewed; infinite if that is not known."""
     try:
@@ -44,36 +53,56 @@ def age(lease: Object, now: float) -> float:
 
 
 class Leases:
-    """Takes and renews them. Both raise :class:`KubeError`."""
+    """Takes, renews and deletes them. All raise :class:`KubeError`."""
 
     def __init__(self, clock: IReactorTime, client: KubeClient) -> None:
         self._clock = clock
         self._client = client
 
-    async def take(self, pod: Object) -> None:
-        """Have a Lease for ``pod``: a new one, or the one that is there, renewed."""
-        metadata = pod["metadata"]
+    async def take(self, namespace: str, pod: str, uid: str) -> None:
+        """Have a Lease for the pod: a new one, or the one that is there, renewed."""
         now = timestamp(self._clock.seconds())
+        # Of a pod before this one it would be taken away with that one.
+        owners = [{"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": uid}]
         lease = {
             "apiVersion": LEASES.api_version,
             "kind": LEASES.kind,
-            "metadata": {
-                "name": metadata["name"],
-                "namespace": metadata["namespace"],
-                "labels": LABELS,
-                "ownerReferences": [
-                    {"apiVersion": "v1", "kind": "Pod", "name": metadata["name"], "uid": metadata["uid"]}
-                ],
-            },
+            "metadata": {"name": pod, "namespace": namespace, "labels": LABELS, "ownerReferences": owners},
             "spec": {"acquireTime": now, "renewTime": now},
         }
         try:
-            await self._client.create(LEASES, lease, metadata["namespace"])
+            await self._client.create(LEASES, lease, namespace)
         except KubeError as error:
             if error.code != 409:
                 raise
-            await self.renew(metadata["namespace"], metadata["name"])
+            change = {"metadata": {"labels": LABELS, "ownerReferences": owners}, "spec": {"renewTime": now}}
+            await self._client.patch(LEASES, pod, change, namespace)
 
-    async def renew(self, namespace: str, name: str) -> None:
+    async def renew(self, namespace: str, pod: str, uid: str) -> None:
         """Say that the pod is still used."""
-        await self._client.patch(LEASES, name, {"spec": {"renewTime": timestamp(self._clock.seconds())}}, namespace)
+        change = {"spec": {"renewTime": timestamp(self._clock.seconds())}}
+        try:
+            await self._client.patch(LEASES, pod, change, namespace)
+        except KubeError as error:
+            if error.code != 404:
+                raise
+            # Without one the pod would be nobody's, and swept under its session.
+            await self.take(namespace, pod, uid)
+
+    async def drop(self, lease: Object) -> None:
+        """Delete a Lease of a pod that is gone, unless somebody has renewed it since it was read.
+
+        The cluster does it, too, in its own time.
+        """
+        metadata = lease["metadata"]
+        try:
+            await self._client.delete(
+                LEASES,
+                metadata["name"],
+                metadata["namespace"],
+                uid=metadata.get("uid", ""),
+                resource_version=metadata.get("resourceVersion", ""),
+            )
+        except KubeError as error:
+            if error.code not in (404, 409):
+                raise

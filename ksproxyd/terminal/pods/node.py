@@ -132,9 +132,9 @@ class NodePods:
             raise PodFailed(LATER, "the cluster does not answer as it should; try again") from error
         metadata = pod["metadata"]
         ref = PodRef(metadata["name"], metadata["uid"], CONTAINER, SHELL)
-        self._keepers[ref.pod] = Keeper(self._clock, self._leases, NAMESPACE, ref.pod)
+        self._keepers[ref.pod] = Keeper(self._clock, self._leases, NAMESPACE, ref.pod, ref.uid)
         try:
-            await self._leases.take(pod)
+            await self._leases.take(NAMESPACE, ref.pod, ref.uid)
             await self._wait(node, ref, tell)
         except KubeError as error:
             self.release(ref)
@@ -184,3 +184,4 @@ class NodePods:
         except KubeError as error:
             if error.code not in (404, 409):
                 raise
+        await self._leases.drop({"metadata": {"name": ref.pod, "namespace": NAMESPACE}})

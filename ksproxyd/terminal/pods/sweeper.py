@@ -15,14 +15,14 @@ from twisted.python.failure import Failure
 from ksproxyd.kube.client import KubeClient
 from ksproxyd.kube.errors import KubeError
 from ksproxyd.state.kinds import NAMESPACE
-from ksproxyd.state.validation import field, text
+from ksproxyd.state.validation import text
 from ksproxyd.terminal.pods.kubectl import PREFIX
-from ksproxyd.terminal.pods.lease import LABEL, LEASES, OLD, Object, age
+from ksproxyd.terminal.pods.lease import LABEL, LEASES, OLD, Leases, Object, age, owner
 from ksproxyd.terminal.pods.node import SUFFIX
 from ksproxyd.terminal.pods.pod import PODS
 
-#: Seconds between rounds, and the age of a pod without a Lease at which it is nobody's.
-ROUND, ORPHAN = 60.0, 300.0
+#: Most and fewest seconds between rounds, and the age of a pod without a Lease at which it is nobody's.
+ROUND, SOON, ORPHAN = 60.0, 5.0, 300.0
 
 
 class Sweeper:
@@ -33,8 +33,9 @@ class Sweeper:
     def __init__(self, clock: IReactorTime, client: KubeClient) -> None:
         self._clock = clock
         self._client = client
+        self._leases = Leases(clock, client)
         self._call: IDelayedCall | None = None
-        self._round: Deferred[None] | None = None
+        self._round: Deferred[float] | None = None
         self.gone = 0
 
     def start(self) -> None:
@@ -54,7 +55,7 @@ class Sweeper:
         self._round = Deferred.fromCoroutine(self.sweep())
         self._round.addBoth(self._swept)
 
-    def _swept(self, result: Failure | None) -> None:
+    def _swept(self, result: Failure | float) -> None:
         self._round = None
         if isinstance(result, Failure):
             if result.check(CancelledError):
@@ -63,21 +64,28 @@ class Sweeper:
                 self.log.warn("sweeping pods of terminals failed: {error}", error=result.getErrorMessage())
             else:
                 self.log.failure("sweeping pods of terminals failed", result)
-        self._call = self._clock.callLater(ROUND, self._begin)
+        self._call = self._clock.callLater(result if isinstance(result, float) else ROUND, self._begin)
 
-    async def sweep(self) -> None:
-        """One round. Raises :class:`KubeError`."""
+    async def sweep(self) -> float:
+        """One round; returns when the next is due, in seconds. Raises :class:`KubeError`."""
         now = self._clock.seconds()
+        due = ROUND
         leases = (await self._client.list(LEASES, NAMESPACE, label_selector=LABEL)).items
         kept = {text(lease, "metadata", "name") for lease in leases}
         for lease in leases:
-            if age(lease, now) >= OLD:
-                await self._delete(text(lease, "metadata", "name"), _owner(lease))
+            left = OLD - age(lease, now)
+            if left <= 0.0:
+                await self._delete(text(lease, "metadata", "name"), owner(lease))
+                await self._leases.drop(lease)
+            else:
+                # Unless somebody renews it until then.
+                due = min(due, max(SOON, left))
         for pod in (await self._client.list(PODS, NAMESPACE)).items:
             name = text(pod, "metadata", "name")
             ours = name.startswith(PREFIX) or SUFFIX in name
             if ours and name not in kept and _pod_age(pod, now) >= ORPHAN:
                 await self._delete(name, text(pod, "metadata", "uid"))
+        return due
 
     async def _delete(self, name: str, uid: str) -> None:
         try:
@@ -88,15 +96,6 @@ class Sweeper:
         else:
             self.gone += 1
             self.log.info("deleted the unused pod {name}", name=name)
-
-
-def _owner(lease: Object) -> str:
-    """The uid of the pod that a Lease belongs to; empty if it does not say."""
-    owners = field(lease, "metadata", "ownerReferences")
-    for owner in owners if isinstance(owners, list) else ():
-        if text(owner, "kind") == "Pod":
-            return text(owner, "uid")
-    return ""
 
 
 def _pod_age(pod: Object, now: float) -> float:
