@@ -12,13 +12,20 @@ _NEVER = float("inf")
 #: Entries that are looked at in one turn of the reactor when expired ones are removed.
 _STEP = 2000
 
+#: Members a set has at least before it is looked through for expired ones. Afterwards it may have twice as many as were
+#: left: whoever logs in all day has thousands of sessions, and another one must not cost as much as all of them.
+_FULL = 32
+
 
 class _Entry:
-    __slots__ = ("expires", "value")
+    __slots__ = ("expires", "full", "value")
 
     def __init__(self, value: bytes | int | dict[str, float], expires: float) -> None:
         self.value = value
+        #: Of a set: not before its last member does.
         self.expires = expires
+        #: So many members a set has when it is time to look for those that have expired.
+        self.full = _FULL
 
 
 class MemoryStore:
@@ -107,24 +114,36 @@ class MemoryStore:
         """See the protocol."""
         now = self._clock.seconds()
         expires = _NEVER if ttl is None else now + ttl
-        members = self._members(key, now)
+        entry = self._live(key)
+        if entry is None:
+            self._keep(key, _Entry({member: expires}, expires))
+            return succeed(None)
+        members = _members(entry)
         members[member] = expires
-        self._keep(key, _Entry(members, max(members.values())))
+        if expires > entry.expires:
+            entry.expires = expires
+        if len(members) >= entry.full:
+            self._look_through(key, entry)
         return succeed(None)
 
     def remove_member(self, key: str, member: str) -> Deferred[None]:
         """See the protocol."""
-        members = self._members(key, self._clock.seconds())
-        members.pop(member, None)
-        if members:
-            self._keep(key, _Entry(members, max(members.values())))
-        else:
-            self._entries.pop(key, None)
+        entry = self._live(key)
+        if entry is not None:
+            members = _members(entry)
+            expires = members.pop(member, 0.0)
+            if not members or expires == entry.expires:
+                # The last one to expire, perhaps.
+                self._look_through(key, entry)
         return succeed(None)
 
     def members(self, key: str) -> Deferred[list[str]]:
         """See the protocol."""
-        return succeed(list(self._members(key, self._clock.seconds())))
+        entry = self._live(key)
+        if entry is None:
+            return succeed([])
+        now = self._clock.seconds()
+        return succeed([member for member, expires in _members(entry).items() if expires > now])
 
     def find(self, beginning: str, end: str) -> Deferred[list[str]]:
         """See the protocol."""
@@ -162,17 +181,19 @@ class MemoryStore:
     def _set(self, key: str, value: bytes | int, ttl: float | None) -> None:
         self._keep(key, _Entry(value, _NEVER if ttl is None else self._clock.seconds() + ttl))
 
-    def _members(self, key: str, now: float) -> dict[str, float]:
-        entry = self._live(key)
-        if entry is None:
-            return {}
-        assert isinstance(entry.value, dict), "this key is no set"
-        return {member: expires for member, expires in entry.value.items() if expires > now}
-
     def _keep(self, key: str, entry: _Entry) -> None:
         self._entries[key] = entry
         if self._timer is None and not self._closed:
             self._timer = self._clock.callLater(self._period, self._clean, None)
+
+    def _look_through(self, key: str, entry: _Entry) -> None:
+        """Take the members out of a set that have expired, and the set itself if there are no others."""
+        now = self._clock.seconds()
+        left = {member: expires for member, expires in _members(entry).items() if expires > now}
+        if not left:
+            del self._entries[key]
+            return
+        entry.value, entry.expires, entry.full = left, max(left.values()), max(_FULL, 2 * len(left))
 
     def _clean(self, rest: list[str] | None) -> None:
         """Remove what has expired, so many in a turn that nobody has to wait for it."""
@@ -188,6 +209,11 @@ class MemoryStore:
             self._timer = self._clock.callLater(0, self._clean, rest)
         elif self._entries:
             self._timer = self._clock.callLater(self._period, self._clean, None)
+
+
+def _members(entry: _Entry) -> dict[str, float]:
+    assert isinstance(entry.value, dict), "this key is no set"
+    return entry.value
 
 
 def _bytes(entry: _Entry) -> bytes:

@@ -183,3 +183,23 @@ def test_as_a_dictionary_with_times_would(steps: list[tuple[Any, ...]]) -> None:
             assert now(store.get(key)) == there(key)
     store.close()
     assert not clock.getDelayedCalls()
+
+
+def test_a_large_set_costs_no_more_than_a_small_one(store: MemoryStore, clock: Clock) -> None:
+    for number in range(10000):
+        clock.advance(1)
+        now(store.add_member("s", f"m{number}", 100))
+    # Those that have expired went on the way, though nobody has asked for them.
+    assert len(now(store.members("s"))) == 100
+    assert len(store._entries["s"].value) <= 200  # type: ignore[arg-type]
+    for number in range(9000, 10000):
+        now(store.remove_member("s", f"m{number}"))
+    assert len(store) == 0
+
+
+def test_a_set_ends_with_the_last_that_is_left(store: MemoryStore, clock: Clock) -> None:
+    now(store.add_member("s", "a", 10))
+    now(store.add_member("s", "b", None))
+    now(store.remove_member("s", "b"))
+    clock.advance(60)
+    assert len(store) == 0 and not clock.getDelayedCalls()
