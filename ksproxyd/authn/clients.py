@@ -95,10 +95,10 @@ async def has_secret(client: OAuthClient, shown: str, passwords: Passwords) -> b
     """
     if client.public or not client.secret or not shown:
         return False
-    if _BCRYPT.fullmatch(client.secret):
+    if client.secret[:1] == "$" and _BCRYPT.fullmatch(client.secret):
         return await passwords.verify(shown, client.secret)
     given = shown.encode("utf-8", "surrogatepass")
-    if _SHA256.fullmatch(client.secret):
+    if client.secret[:1] == "s" and _SHA256.fullmatch(client.secret):
         return hmac.compare_digest("sha256:" + hashlib.sha256(given).hexdigest(), client.secret)
     # Digests are of one length: how long the secret is, is not told either.
     return hmac.compare_digest(hashlib.sha256(given).digest(), hashlib.sha256(client.secret.encode()).digest())

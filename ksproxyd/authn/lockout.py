@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any, NamedTuple, Protocol
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import CancelledError, Deferred
 
 ACCOUNT_FACTOR, SOURCE_FACTOR = 10, 20
 
@@ -186,23 +186,68 @@ class _Keys:
 
     def __init__(self, subject: str, source: str) -> None:
         whose = hashlib.sha256(subject.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        pair = f"{whose}:{source}"
-        self.pair = f"lockout:tries:{pair}"
-        self.pair_lock = f"lockout:locked:{pair}"
-        self.pair_strikes = f"lockout:strikes:{pair}"
-        self.account = f"lockout:account:{whose}"
-        self.account_lock = f"lockout:account-locked:{whose}"
-        self.account_strikes = f"lockout:account-strikes:{whose}"
-        self.source = f"lockout:source:{source}"
-        self.source_lock = f"lockout:source-locked:{source}"
-        self.source_strikes = f"lockout:source-strikes:{source}"
-        self.sources = f"lockout:sources:{whose}"
-        self.seen = f"lockout:seen:{pair}"
+        self._whose = whose
+        self._source = source
+        self._pair = f"{whose}:{source}"
+
+    # Most of what is done with an attempt needs few of them.
+
+    @property
+    def pair(self) -> str:
+        return f"lockout:tries:{self._pair}"
+
+    @property
+    def pair_lock(self) -> str:
+        return f"lockout:locked:{self._pair}"
+
+    @property
+    def pair_strikes(self) -> str:
+        return f"lockout:strikes:{self._pair}"
+
+    @property
+    def account(self) -> str:
+        return f"lockout:account:{self._whose}"
+
+    @property
+    def account_lock(self) -> str:
+        return f"lockout:account-locked:{self._whose}"
+
+    @property
+    def account_strikes(self) -> str:
+        return f"lockout:account-strikes:{self._whose}"
+
+    @property
+    def source(self) -> str:
+        return f"lockout:source:{self._source}"
+
+    @property
+    def source_lock(self) -> str:
+        return f"lockout:source-locked:{self._source}"
+
+    @property
+    def source_strikes(self) -> str:
+        return f"lockout:source-strikes:{self._source}"
+
+    @property
+    def sources(self) -> str:
+        return f"lockout:sources:{self._whose}"
+
+    @property
+    def seen(self) -> str:
+        return f"lockout:seen:{self._pair}"
 
 
 async def _all(*waiting: Deferred[Any]) -> list[Any]:
-    """The results of all, asked at once. The first error is raised."""
+    """The results of all, which were asked at once. The first error is raised; cancelling it cancels them all."""
+    # Not by Twisted's own list of Deferreds, which takes longer than what it waits for where that is there already.
+    found = []
     try:
-        return await gatherResults(waiting, consumeErrors=True)
-    except FirstError as first:
-        first.subFailure.raiseException()
+        for each in waiting:
+            found.append(await each)
+    except BaseException as error:
+        for each in waiting[len(found) + 1 :]:
+            each.addErrback(lambda _: None)
+            if isinstance(error, CancelledError):
+                each.cancel()
+        raise
+    return found

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 #: Whoever has one address has its neighbours, too.
 _V4_PREFIX, _V6_PREFIX = 24, 64
 
+#: Addresses of which is remembered what was made of them. Logins come again and again from the same ones.
+_REMEMBERED = 1024
 
+
+@lru_cache(_REMEMBERED)
 def network_of(address: str) -> str:
     """The network by which attempts from ``address`` are counted: a /24, or a /64 of IPv6.
 
@@ -20,6 +25,7 @@ def network_of(address: str) -> str:
     return str(ip_network(f"{found}/{prefix}", strict=False))
 
 
+@lru_cache(_REMEMBERED)
 def recorded(address: str) -> str:
     """``address`` as login records have it: that of loopback is IPv4's (spec 02, 5.4)."""
     found = _parse(address)

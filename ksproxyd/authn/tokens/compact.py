@@ -11,6 +11,11 @@ import binascii
 import json
 from typing import Any, NamedTuple
 
+import msgspec
+
+#: JSON without blanks.
+_written = msgspec.json.Encoder().encode
+
 #: The longest token that is looked at; ``ksproxyd.limits.headBytes`` is for everything in a request's head.
 MAX_TOKEN = 16384
 
@@ -80,7 +85,7 @@ def read_object(data: bytes) -> dict[str, Any]:
 
 def write_object(value: dict[str, Any]) -> str:
     """A part that holds ``value``."""
-    return encode(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8"))
+    return encode(_written(value))
 
 
 def read_header(part: str) -> dict[str, Any]:

@@ -120,7 +120,7 @@ class TokenReader:
         if algorithm == "HS256":
             if not self._keys.secret or types.isdisjoint(_BY_SECRET):
                 raise BadSignature
-            if not hmac.compare_digest(hmac.digest(self._keys.secret, parts.signed, "sha256"), parts.signature):
+            if not hmac.compare_digest(self._keys.mac(parts.signed), parts.signature):
                 raise BadSignature
             return decode(parts.payload)
         if algorithm not in _PUBLIC or ID not in types:

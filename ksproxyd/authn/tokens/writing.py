@@ -7,7 +7,6 @@ Everything that ks-apiserver puts into its tokens is there, so that it accepts o
 from __future__ import annotations
 
 import hashlib
-import hmac
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -43,8 +42,8 @@ class TokenWriter:
             ("sid", claims.session),
             ("exp", claims.exp),
             ("auth_time", claims.auth_time),
-            ("scopes", list(claims.scopes)),
-            ("extra", {name: list(values) for name, values in claims.extra}),
+            ("scopes", claims.scopes),
+            ("extra", dict(claims.extra)),
         ):
             if value:
                 payload[name] = value
@@ -106,4 +105,4 @@ class TokenWriter:
         payload["iat"] = claims.iat
         payload["jti"] = claims.jti
         signed = header + "." + write_object(payload)
-        return signed + "." + encode(hmac.digest(self._keys.secret, signed.encode("ascii"), "sha256"))
+        return signed + "." + encode(self._keys.mac(signed.encode("ascii")))
