@@ -18,6 +18,9 @@ SCOPE_LABEL = "iam.kubesphere.io/scope"
 
 _SCOPES = {"GlobalRole": "global", "ClusterRole": "cluster", "WorkspaceRole": "workspace", "Role": "namespace"}
 
+#: The kind of the roles of a scope.
+KIND_OF_SCOPE = {scope: kind for kind, scope in _SCOPES.items()}
+
 _OPERATORS = {"In": IN, "NotIn": NOT_IN, "Exists": EXISTS, "DoesNotExist": NOT_EXISTS}
 
 NATIVE_GROUP = "rbac.authorization.k8s.io"

@@ -15,7 +15,7 @@ import msgspec
 from ksproxyd.authz.bindings import MAY_REFER
 from ksproxyd.authz.coverage import missing
 from ksproxyd.authz.escalation import IAM_GROUP, Escalation
-from ksproxyd.authz.grants import NATIVE_GROUP, Granted
+from ksproxyd.authz.grants import KIND_OF_SCOPE, NATIVE_GROUP, SCOPE_LABEL, Granted
 from ksproxyd.authz.rules import ALL
 from ksproxyd.kube.errors import KubeError
 from ksproxyd.kube.resource import Resource
@@ -178,13 +178,20 @@ class WriteChecks:
             for path in (("targetSelector",), ("metadata", "labels"), ("role", "kind"))
         )
         before = self._granted_by_builtin(old) if old is not None and same else Granted()
-        everywhere = text(new, "role", "kind") == "GlobalRole"
-        scope = GLOBAL if everywhere else CLUSTER
+        kinds = (text(new, "role", "kind"), KIND_OF_SCOPE.get(text(new, "metadata", "labels", SCOPE_LABEL)))
+        scope = GLOBAL if "GlobalRole" in kinds else CLUSTER
         self._escalation.check_grant(user, new, self._granted_by_builtin(new), before, scope=scope)
 
     def _granted_by_builtin(self, value: Object) -> Granted:
         role = value.get("role")
-        return self._escalation.granted_by(role) if isinstance(role, dict) else Granted()
+        if not isinstance(role, dict):
+            return Granted()
+        # What is made of it is decided by the label, whatever it calls itself.
+        scope = text(value, "metadata", "labels", SCOPE_LABEL)
+        kinds = dict.fromkeys([text(role, "kind"), KIND_OF_SCOPE.get(scope, "")])
+        granted = [self._escalation.granted_by({**role, "kind": kind}) for kind in kinds if kind]
+        rules = dict.fromkeys(rule for each in granted for rule in each.rules)
+        return Granted(tuple(rules), frozenset().union(*(each.policies for each in granted)))
 
     # -- bindings ----------------------------------------------------------------------------------------------
 

@@ -139,3 +139,28 @@ def test_a_role_too_long_to_compare_is_not_given(world: RightsWorld) -> None:
     new = {"metadata": {"annotations": {"iam.kubesphere.io/globalrole": "long"}}}
     answer = world.ask("uma", "PATCH", f"/kapis/{IAM}/users/bob", new, MERGE)
     assert answer.status == 403, answer.body
+
+
+@pytest.mark.parametrize("kind", ["WorkspaceRole", "GlobalRole", "Robot"])
+def test_what_new_workspaces_get_is_decided_by_a_label(world: RightsWorld, kind: str) -> None:
+    """Whatever the role in a BuiltinRole calls itself, it takes up the templates of the label's scope."""
+    given(world, "bob", rule(["iam.kubesphere.io"], ["builtinroles"], ["create"]))
+    template = {
+        "apiVersion": IAM,
+        "kind": "RoleTemplate",
+        "metadata": {"name": "secrets", "labels": {"iam.kubesphere.io/scope": "workspace"}},
+        "spec": {"rules": [rule([""], ["secrets"], ["get"])]},
+    }
+    world.gateway.apply(template)
+    made: dict[str, Any] = {"apiVersion": IAM, "kind": kind, "metadata": {"name": "regular"}, "rules": []}
+    made["aggregationRoleTemplates"] = {"roleSelector": {}}
+    built = {
+        "apiVersion": IAM,
+        "kind": "BuiltinRole",
+        "metadata": {"name": "workspace-regular", "labels": {"iam.kubesphere.io/scope": "workspace"}},
+        "role": made,
+    }
+    answer = world.ask("bob", "POST", f"{RAW}/builtinroles", built)
+    assert answer.status == 403 and b"secrets" in answer.body
+    del made["aggregationRoleTemplates"]
+    assert world.ask("bob", "POST", f"{RAW}/builtinroles", built).status == 201
