@@ -16,12 +16,12 @@ MERGE, PATCH = "application/merge-patch+json", "application/json-patch+json"
 
 
 def cluster(name: str, **labels: str) -> Any:
-    """A Cluster with a kubeconfig that nobody may see."""
+    """A Cluster with a kubeconfig and a token that nobody may see."""
     return {
         "apiVersion": "cluster.kubesphere.io/v1alpha1",
         "kind": "Cluster",
         "metadata": {"name": name, "labels": {key.replace("__", "/"): value for key, value in labels.items()}},
-        "spec": {"enable": True, "connection": {"type": "direct", "kubeconfig": "c2VjcmV0"}},
+        "spec": {"enable": True, "connection": {"type": "direct", "kubeconfig": "c2VjcmV0", "token": "t0ken"}},
         "status": {"conditions": [{"type": "Ready", "status": "True"}]},
     }
 

@@ -66,6 +66,24 @@ def test_managers_of_others_workspaces_are_for_others_to_name(world: TenantWorld
         ({"clusters": [{"name": "open"}, {"name": "gone"}]}, 404, 'Cluster.cluster.kubesphere.io "gone" not found'),
         ({"clusterSelector": {"matchLabels": {"region": "eu"}}}, 403, "not allowed to use the cluster far"),
         ({"clusterSelector": {}}, 403, "all clusters"),
+        # What is not demanded of clusters is not demanded of those to come either.
+        (
+            {"clusterSelector": {"matchExpressions": [{"key": "region", "operator": "NotIn", "values": ["eu", ""]}]}},
+            403,
+            "all clusters",
+        ),
+        (
+            {
+                "clusterSelector": {
+                    "matchExpressions": [
+                        {"key": "region", "operator": "Exists"},
+                        {"key": "region", "operator": "NotIn", "values": ["eu"]},
+                    ]
+                }
+            },
+            200,
+            "",
+        ),
         ({"clusters": "open"}, 400, "spec.placement.clusters"),
         ({"clusterSelector": {"matchLabels": {"region": "us"}}}, 200, ""),
         ({}, 200, ""),

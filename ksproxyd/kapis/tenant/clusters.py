@@ -22,6 +22,9 @@ from ksproxyd.server.exchange import Exchange
 from ksproxyd.state.kinds import CLUSTERS, WORKSPACE_TEMPLATES
 from ksproxyd.state.validation import field, text
 
+#: What of a connection lets its bearer make one.
+_SECRETS = frozenset(["kubeconfig", "token"])
+
 _FALSE = frozenset({"", "0", "f", "F", "FALSE", "false", "False"})
 
 
@@ -79,11 +82,11 @@ class Clusters:
 
 
 def shown(cluster: Object) -> Object:
-    """A Cluster without its kubeconfig."""
+    """A Cluster without its kubeconfig, and without the token of its agent."""
     connection = field(cluster, "spec", "connection")
-    if not isinstance(connection, dict) or "kubeconfig" not in connection:
+    if not isinstance(connection, dict) or _SECRETS.isdisjoint(connection):
         return cluster
-    kept = {key: value for key, value in connection.items() if key != "kubeconfig"}
+    kept = {key: value for key, value in connection.items() if key not in _SECRETS}
     return {**cluster, "spec": {**cluster["spec"], "connection": kept}}
 
 

@@ -84,6 +84,11 @@ def _requirement(key: str, operator: str, values: list[Any]) -> Requirement:
     return Requirement(key, operator, tuple(sorted(set(values))))
 
 
+def _demanding(selector: LabelSelector) -> bool:
+    """Whether only clusters with certain labels are meant."""
+    return any(each.operator not in (NOT_IN, NOT_EXISTS) for each in selector.requirements)
+
+
 class Placement:
     """Placements, with the Clusters that there are."""
 
@@ -126,12 +131,14 @@ class Placement:
         """Raises unless ``user`` may use all clusters of a placement but those in ``have``: 404 for one that is not
         there, 403.
 
-        A selector without requirements is every cluster, later ones too: that takes the right to manage all of them.
+        A selector that demands nothing of a cluster is every one, later ones too, but for some that it names: that
+        takes the right to manage all of them.
         """
         names, selector = decided(placement)
-        if selector is not None and not selector and not self._permissions.manages_cluster(user, ""):
+        if selector is not None and not _demanding(selector) and not self._permissions.manages_cluster(user, ""):
             raise forbidden(
-                f'user "{user.name}" may not use all clusters, as an empty clusterSelector does; name the clusters'
+                f'user "{user.name}" may not use all clusters, as a clusterSelector does that is empty or only says '
+                "what clusters must not have; name the clusters"
             )
         wanted = names or map(name_of, self.clusters(placement))
         self.check_named(user, [name for name in wanted if name not in have])
