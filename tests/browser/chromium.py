@@ -117,6 +117,45 @@ class Chromium:
         keys = [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]
         self._command("POST", "/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": keys}]})
 
+    def write(self, text: str) -> None:
+        """Press the keys of ``text`` one after the other, wherever the focus is; a line break is Enter."""
+        keys = []
+        for letter in text.replace("\n", "\ue007"):
+            keys += [{"type": "keyDown", "value": letter}, {"type": "keyUp", "value": letter}]
+        self._command("POST", "/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": keys}]})
+
+    def chord(self, *keys: str) -> None:
+        """Press keys together, modifiers first."""
+        down = [{"type": "keyDown", "value": key} for key in keys]
+        up = [{"type": "keyUp", "value": key} for key in reversed(keys)]
+        self._command("POST", "/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": [*down, *up]}]})
+
+    def push(self, selector: str) -> None:
+        """Click something that leads to no other page."""
+        self._command("POST", f"/element/{self._element(selector)}/click", {})
+
+    def choose_files(self, selector: str, *paths: Path) -> None:
+        """Choose files in a field."""
+        text = "\n".join(str(path) for path in paths)
+        self._command("POST", f"/element/{self._element(selector)}/value", {"text": text})
+
+    def hover_and_click(self, selector: str, right: int) -> None:
+        """Move the mouse over an element, ``right`` pixels from its left edge, and click there."""
+        place = self._command("GET", f"/element/{self._element(selector)}/rect")
+        at = {"x": int(place["x"]) + right, "y": int(place["y"] + place["height"] / 2)}
+        moves = [{"type": "pointerMove", "duration": 50, **at, "x": at["x"] + each} for each in (1, 0)]
+        steps = [*moves, {"type": "pause", "duration": 200}, {"type": "pointerDown", "button": 0}]
+        mouse = {"type": "pointer", "id": "mouse", "actions": [*steps, {"type": "pointerUp", "button": 0}]}
+        self._command("POST", "/actions", {"actions": [mouse]})
+
+    def permit(self, name: str) -> None:
+        """Let pages have what they would have to ask for (W3C Permissions, 10)."""
+        self._command("POST", "/permissions", {"descriptor": {"name": name}, "state": "granted"})
+
+    def script(self, code: str, *arguments: Any) -> Any:
+        """What ``code``, the body of a function, returns; a promise is waited for."""
+        return self._command("POST", "/execute/sync", {"script": code, "args": list(arguments)})
+
     # -- what a person sees ----------------------------------------------------------------------------
 
     @property

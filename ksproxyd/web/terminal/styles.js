@@ -6,13 +6,8 @@
 
 export function keepToPolicy() {
   const create = document.createElement.bind(document);
-  document.createElement = (name, options) => {
-    const element = create(name, options);
-    if (element instanceof HTMLStyleElement) {
-      construct(element);
-    }
-    return element;
-  };
+  document.createElement = (name, options) =>
+    String(name).toLowerCase() === "style" ? constructed(create("template")) : create(name, options);
   const set = Element.prototype.setAttribute;
   Element.prototype.setAttribute = function setAttribute(name, value) {
     if (name === "style" && this instanceof HTMLElement) {
@@ -23,8 +18,8 @@ export function keepToPolicy() {
   };
 }
 
-// What is written into the element goes into a constructed style sheet; the element itself stays empty.
-function construct(element) {
+// An element that stands for a <style>: what is written into it goes into a style sheet that is constructed.
+function constructed(element) {
   const sheet = new CSSStyleSheet();
   let text = "";
   document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
@@ -40,4 +35,5 @@ function construct(element) {
     document.adoptedStyleSheets = document.adoptedStyleSheets.filter((each) => each !== sheet);
     remove();
   };
+  return element;
 }
