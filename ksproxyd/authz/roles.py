@@ -87,11 +87,12 @@ class Roles:
             key = (kind, text(obj, "metadata", "namespace"), text(obj, "metadata", "name"))
             self._compiled.pop(key, None)
             self.foreign.pop(key, None)
+            # First of all: whatever comes of the new one, the old one counts no more.
+            for callback in self._changed:
+                callback(key)
             if new is not None and text(new, "metadata", "annotations", POLICY):
                 # Somebody wants to know of a policy that is not understood before it is asked.
                 self._compiled[key] = self._compile(key, new)
-            for callback in self._changed:
-                callback(key)
 
         return forget
 
@@ -106,6 +107,9 @@ class Roles:
                     foreign = source
                 else:
                     self._grants_nothing(key, error)
+            except RecursionError:
+                # The role's rules, and everything else that somebody is bound to, count as before.
+                self._grants_nothing(key, UnsupportedPolicy("it is nested too deeply"))
         return Role(rules_of(obj), policy, text(obj, "metadata", "labels", WORKSPACE_LABEL), foreign)
 
     def _grants_nothing(self, key: RoleKey, error: UnsupportedPolicy) -> None:

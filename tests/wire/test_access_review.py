@@ -148,7 +148,10 @@ def test_lists_keep_their_order(world: Cluster) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"{", [], "x", {"spec": 7}, {"spec": {"user": 7}}, {"items": [7]}, {"items": [{}, {"spec": {"groups": "a"}}]}],
+    [
+        *(b"{", [], "x", {"spec": 7}, {"spec": {"user": 7}}, {"items": [7]}),
+        *({"items": [{}, {"spec": {"groups": "a"}}]}, {"spec": {"groups": ["a"] * 1001}}),
+    ],
 )
 def test_what_is_no_review(world: Cluster, body: Any) -> None:
     assert world.call("admin", "POST", PATH, body).status == 400

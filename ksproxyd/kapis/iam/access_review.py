@@ -18,6 +18,10 @@ from ksproxyd.model.status import bad_request
 from ksproxyd.server.exchange import Exchange
 
 
+#: Nobody is in more groups: each of them is looked for among the bindings.
+MOST_GROUPS = 1000
+
+
 class ResourceAttributes(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     """What would be done with which resource."""
 
@@ -138,9 +142,12 @@ def _review(value: Any, where: str) -> Review:
     # An answer that was sent along is not one.
     given = {key: each for key, each in value.items() if key != "status"}
     try:
-        return msgspec.convert(_without_nulls(given, _DEPTH), Review)
+        review = msgspec.convert(_without_nulls(given, _DEPTH), Review)
     except msgspec.ValidationError as error:
         raise bad_request(f"{where} is no SubjectAccessReview: {error}") from None
+    if len(review.spec.groups) > MOST_GROUPS:
+        raise bad_request(f"{where} has more than {MOST_GROUPS} groups")
+    return review
 
 
 #: How deep a review is: its spec, the attributes in it, and their values.

@@ -79,6 +79,25 @@ def test_a_role_that_thousands_are_given() -> None:
     assert not any(world.allowed(user, "/api/v1/pods") for user in users)
 
 
+def test_a_policy_that_cannot_be_read_takes_no_rules_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its policy, if that cannot be read; its rules count."""
+    world = World()
+    world.stores[CLUSTER_ROLES].put(role("list"))
+    world.stores[CLUSTER_ROLE_BINDINGS].put(binding("b", "ann"))
+    assert world.allowed(Identity("ann"), "/api/v1/pods")
+
+    def broken(source: str) -> Any:
+        raise RecursionError
+
+    monkeypatch.setattr("ksproxyd.authz.roles.compile_policy", broken)
+    worse = role("create")
+    worse["metadata"]["annotations"] = {"iam.kubesphere.io/rego-override": "package authz"}
+    world.stores[CLUSTER_ROLES].put(worse)
+    assert not world.allowed(Identity("ann"), "/api/v1/pods")
+    assert world.memory.decide(Identity("ann"), classify("POST", b"/api/v1/pods", b"")).allowed
+    assert list(world.roles.foreign.values()) == ["it is nested too deeply"]
+
+
 def test_a_binding_of_thousands() -> None:
     world = World()
     world.stores[CLUSTER_ROLES].put(role("list"))
