@@ -17,7 +17,6 @@ from ksproxyd.model.request_info import NAMESPACE, WORKSPACE, RequestInfo
 from ksproxyd.model.status import bad_request
 from ksproxyd.server.exchange import Exchange
 
-
 #: Nobody is in more groups: each of them is looked for among the bindings.
 MOST_GROUPS = 1000
 
