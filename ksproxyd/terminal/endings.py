@@ -21,13 +21,6 @@ NOT_LOGGED_IN, FORBIDDEN, NOT_FOUND, IDLE, TOO_LONG, GONE = 4401, 4403, 4404, 44
 LONGEST_REASON = 123
 
 _NO_PROGRAM = ("executable file not found", "no such file or directory", "not found in $path", "permission denied")
-_NOT_RUNNING = (
-    "container not found",
-    "is not running",
-    "not created or running",
-    "current phase is",
-    "pod does not exist",
-)
 
 
 class Where(msgspec.Struct, frozen=True):
@@ -85,7 +78,7 @@ def of_exec(result: Ended, where: Where, started: bool) -> Ending:
         return _refused(result, where)
     if result.kind == NOT_STARTED and not started:
         said = result.message.lower()
-        if any(each in said for each in _NOT_RUNNING):
+        if result.not_running:
             return Ending(NOT_FOUND, "not running", f"cannot start a shell: {where.program} is not running")
         if any(each in said for each in _NO_PROGRAM):
             return Ending(NOT_FOUND, "no shell", f"cannot start the shell in {where.program}: it is not in the image")
@@ -102,7 +95,7 @@ def _refused(result: Ended, where: Where) -> Ending:
         thing = f"container {where.container} of {where}"
     if result.code == 404:
         return Ending(NOT_FOUND, "not found", f"cannot start a shell: {thing} does not exist")
-    if result.code in (400, 409) or any(each in said for each in _NOT_RUNNING):
+    if result.code in (400, 409) or result.not_running:
         return Ending(NOT_FOUND, "not running", f"cannot start a shell: {thing} does not exist or is not running")
     if result.code in (429, 503):
         return Ending(LATER, "cluster busy", "the cluster is busy: try again in a moment")

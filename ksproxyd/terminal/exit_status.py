@@ -12,6 +12,16 @@ EXITED, NOT_STARTED, REFUSED, LOST = "exited", "not-started", "refused", "lost"
 _NON_ZERO = "NonZeroExitCode"
 _EXIT_CODE = "ExitCode"
 
+_NOT_RUNNING = (
+    "container not found",
+    "is not running",
+    "not created or running",
+    "current phase is",
+    "pod does not exist",
+    "stopped state",
+    "stopped container",
+)
+
 
 class Ended(msgspec.Struct, frozen=True):
     """The end of an exec.
@@ -29,6 +39,12 @@ class Ended(msgspec.Struct, frozen=True):
     def ran(self) -> bool:
         """Whether a process ran to its end."""
         return self.kind == EXITED
+
+    @property
+    def not_running(self) -> bool:
+        """Whether the message says, in one of the runtimes' ways, that there is no container to run anything in."""
+        said = self.message.lower()
+        return self.kind != EXITED and any(each in said for each in _NOT_RUNNING)
 
 
 def read_status(payload: bytes) -> Ended:

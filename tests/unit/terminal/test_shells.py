@@ -31,8 +31,8 @@ def test_anything_else_means_whatever_there_is(shell: str) -> None:
     assert not any(shell in command for command in tried if shell)
 
 
-def internal(code: int = 500) -> Ended:
-    return Ended(NOT_STARTED, code, "InternalError", "executable file not found in $PATH")
+def internal(code: int = 500, said: str = "executable file not found in $PATH") -> Ended:
+    return Ended(NOT_STARTED, code, "InternalError", said)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,10 @@ def internal(code: int = 500) -> Ended:
         (internal(), 0.1, 1, False),
         (internal(400), 0.1, 0, False),
         (Ended(NOT_STARTED, 500, "Other"), 0.1, 0, False),
+        # There is no container; whether there is a shell in it is no question.
+        (internal(said="error executing command in container: container is not running"), 0.1, 0, False),
+        (internal(said='container not found ("app")'), 0.1, 0, False),
+        (internal(said="cannot exec in a stopped state"), 0.1, 0, False),
         (Ended(EXITED, 126), 0.1, 0, True),
         (Ended(EXITED, 127), 0.1, 0, True),
         (Ended(EXITED, 128), 0.1, 0, True),
