@@ -41,7 +41,8 @@ lint: $(VENV)/.tested
 test: lint
 	$(BIN)/python -m pytest tests --ignore=tests/kube --ignore=tests/browser --ignore=tests/golden -q
 
-# In headless Chromium: needs Debian's chromium and chromium-driver, and a font with Chinese characters.
+# In headless Chromium: needs Debian's chromium and chromium-driver, and a font with Chinese characters. Terminals also
+# need what test-kube does.
 test-browser: $(VENV)/.tested
 	$(BIN)/python -m pytest tests/browser -q -rs
 

@@ -309,6 +309,7 @@ def test_choosing_from_lists(browser: Chromium, terminals: TerminalPlace) -> Non
     until(lambda: POD in browser.script(names), browser, "a list of pods")
     browser.type("#pod", POD)
     browser.push("#shell")
+    browser.press(_ESCAPE)
     picture(browser, "terminal-choice")
     assert len(browser.script("return [...document.querySelector('#container').options].map(each => each.value)")) == 2
     browser.push("#place button")
@@ -364,7 +365,6 @@ def test_files_both_ways(browser: Chromium, terminals: TerminalPlace, tmp_path: 
     until(lambda: "Uploaded: " in browser.text("#upload-dialog output"), browser, "an upload")
     assert browser.text("#upload-dialog output") == "Uploaded: däta 1.bin, small.txt."
     assert (target / "däta 1.bin").read_bytes() == content and (target / "small.txt").read_text() == "small\n"
-    picture(browser, "terminal-upload")
     browser.type("#upload-folder", "/no/such/folder")
     browser.push("#upload-dialog button[value=start]")
     until(lambda: "That did not work" in browser.text("#upload-dialog output"), browser, "a failure")

@@ -183,3 +183,12 @@ def test_queries_that_no_address_has(world: World, query: str) -> None:
     answer = world.gateway.get(f"/oauth/terminal?{query}")
     assert answer.status in (400, 414, 302)
     assert answer.status == 400 or "resume=" in header(answer, "Location")
+
+
+def test_another_sign_in_page_leaves_no_cookie_here() -> None:
+    more = "  oauth: {signInURL: 'https://console.example/login'}"
+    world = World(issuer="http://gateway.example", more=more)
+    answer = world.gateway.get("/oauth/terminal?kubectl=")
+    assert answer.status == 302 and header(answer, "Location").startswith("/oauth/login?resume=")
+    assert world.gateway.get(header(answer, "Location")).status == 200
+    world.gateway.close()
