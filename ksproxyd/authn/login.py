@@ -184,7 +184,8 @@ class Login:
             raise LoginRefused("busy", "too many passwords wait to be compared", 1) from None
         with place:
             # Many come at once, each a fraction of a millisecond: others get their turn in between.
-            await self._turnstile.turn()
+            if not self._turnstile.alone():
+                await self._turnstile.turn()
             record = self._directory.find(username) if by_name else self._resolve(username)
             subject = f"user:{username if record is None else record.name}"
             source = network_of(attempt.source)
@@ -201,9 +202,7 @@ class Login:
         now = self._directory.find(record.name)
         return now, now is not None and now.password_hash == record.password_hash
 
-    async def _compare(
-        self, record: UserRecord | None, password: str, subject: str, source: str, place: Place
-    ) -> bool:
+    async def _compare(self, record: UserRecord | None, password: str, subject: str, source: str, place: Place) -> bool:
         if record is not None:
             left = self._lock_left(record, source)
             if left > 0:

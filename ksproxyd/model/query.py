@@ -18,12 +18,19 @@ def parameters(query: bytes) -> dict[str, list[str]]:
     for pair in query.split(b"&"):
         if not pair or b";" in pair:
             continue
-        key, _, value = pair.partition(b"=")
-        try:
-            name, text = _text(key), _text(value)
-        except ValueError:
-            continue
-        found.setdefault(name, []).append(text)
+        if b"%" in pair:
+            key, _, value = pair.partition(b"=")
+            try:
+                name, text = _text(key), _text(value)
+            except ValueError:
+                continue
+        else:
+            # An ``=`` is part of no other character.
+            name, _, text = pair.decode("utf-8", "replace").replace("+", " ").partition("=")
+        if name in found:
+            found[name].append(text)
+        else:
+            found[name] = [text]
     return found
 
 

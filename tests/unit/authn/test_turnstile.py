@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.task import Clock
 
-from ksproxyd.authn.turnstile import Turnstile
+from ksproxyd.authn.turnstile import ALONE, Turnstile
 
 
 def test_one_a_turn_in_order() -> None:
@@ -49,3 +49,22 @@ def test_who_gives_up() -> None:
     clock.advance(0)
     clock.advance(0)
     assert told == ["gone", "last"]
+
+
+def test_who_comes_alone_does_not_wait() -> None:
+    clock, told = Clock(), list[str]()
+    clock.advance(1000)
+    turnstile = Turnstile(clock)
+    assert turnstile.alone()
+    # The second of a crowd does, and so does whoever comes while it waits, however late.
+    assert not turnstile.alone()
+    turnstile.turn().addCallback(lambda _: told.append("second"))
+    clock.rightNow += 2 * ALONE
+    assert not turnstile.alone()
+    clock.advance(0)
+    assert told == ["second"] and not turnstile.alone()
+    clock.advance(2 * ALONE)
+    assert turnstile.alone()
+    # A clock that was set back keeps nobody out.
+    clock.rightNow -= 500
+    assert turnstile.alone()
