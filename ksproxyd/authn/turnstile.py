@@ -10,7 +10,6 @@ from collections import deque
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-
 #: Seconds after which the next one is no crowd. Each takes a fraction of that.
 ALONE = 0.002
 
