@@ -12,15 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from ksproxyd import manifests
-
 from .binaries import Binaries, BuildError, Unavailable, find_or_build
-from .client import Object
 from .cluster import Cluster
 from .extension_backend import ExtensionBackend
 from .gateway_process import Gateway
 from .kubectl import Kubectl
 from .objects import namespace as namespace_object
+from .starting import start_cluster
 
 HERE = Path(__file__).parent
 FRONT = "KSPROXYD_KUBE_FRONT"
@@ -98,31 +96,6 @@ def folder(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
     path = tmp_path_factory.mktemp("kube")
     pytestconfig.stash.setdefault(folders_key, []).append(path)
     return path
-
-
-def start_cluster(binaries: Binaries, folder: Path) -> Cluster:
-    """A running cluster with the gateway's kinds defined in it; the caller stops it."""
-    cluster = Cluster(binaries, folder)
-    try:
-        cluster.start()
-        define_kinds(cluster)
-    except BaseException:
-        cluster.stop()
-        raise
-    return cluster
-
-
-def define_kinds(cluster: Cluster) -> None:
-    for definition in manifests.definitions():
-        cluster.api.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
-    for definition in manifests.definitions():
-        wait_until_served(cluster, definition)
-
-
-def wait_until_served(cluster: Cluster, definition: Object) -> None:
-    spec = definition["spec"]
-    path = f"/apis/{spec['group']}/{spec['versions'][0]['name']}/{spec['names']['plural']}"
-    cluster.apiserver.wait_until(lambda: cluster.api.exchange("GET", path)[0] == 200, 30, f"serving {path}")
 
 
 @pytest.fixture(scope="session")

@@ -100,6 +100,7 @@ class Chaos:
     def __init__(self, site: TerminalSite) -> None:
         self._site = site
         self._random = random.Random(7)
+        self._missing: set[str] = set()
         self.done: Counter[str] = Counter()
 
     def happen(self) -> None:
@@ -109,18 +110,23 @@ class Chaos:
         )[0]
         self.done[what.__name__] += 1
         what()
+        self._make_pods()
 
     def pod(self) -> None:
         name = self._random.choice(WEBS)
-        self._site.api.delete(f"{PODS}/{name}")
-        deadline = time.monotonic() + 30
-        while True:
+        if name not in self._missing:
+            self._missing.add(name)
+            self._site.api.delete(f"{PODS}/{name}")
+
+    def _make_pods(self) -> None:
+        """Those that were deleted, as soon as the node has let go of them."""
+        for name in tuple(self._missing):
             try:
                 self._site.api.create(PODS, with_shell(name))
-                return
             except ApiError as error:
-                assert error.code == 409 and time.monotonic() < deadline, error
-                time.sleep(0.2)
+                assert error.code == 409, error
+            else:
+                self._missing.discard(name)
 
     def api(self) -> None:
         self._site.cluster.restart_apiserver()

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Iterable
@@ -44,6 +45,7 @@ class WebSocketClient:
         fields: Iterable[tuple[str, str]] = (),
         protocols: Iterable[str] = (),
         window: int = 0,
+        context: ssl.SSLContext | None = None,
     ) -> None:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or 80
@@ -56,6 +58,9 @@ class WebSocketClient:
         self._frames: list[Frame] = []
         try:
             self.socket.connect((host, port))
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if context is not None:
+                self.socket = context.wrap_socket(self.socket, server_hostname=host)
             self.socket.sendall(_head(f"{host}:{port}", target, token, fields, protocols))
             self.protocol = self._read_head()
         except BaseException:
