@@ -58,6 +58,9 @@ class Ending(msgspec.Struct, frozen=True):
     text: str = ""
 
 
+_NODE = Ending(FAILED, "node unreachable", "cannot start a shell: the cluster does not reach the node")
+
+
 def bounded(reason: str) -> str:
     """``reason`` as a close frame holds it: one line, whole characters, at most :data:`LONGEST_REASON` bytes."""
     line = "".join(each if each.isprintable() else " " for each in reason)
@@ -80,6 +83,8 @@ def of_exec(result: Ended, where: Where, started: bool) -> Ending:
         said = result.message.lower()
         if result.not_running:
             return Ending(NOT_FOUND, "not running", f"cannot start a shell: {where.program} is not running")
+        if result.of_node:
+            return _NODE
         if any(each in said for each in _NO_PROGRAM):
             return Ending(NOT_FOUND, "no shell", f"cannot start the shell in {where.program}: it is not in the image")
         return Ending(FAILED, "not started", f"the cluster could not start a shell in {where.program}")
@@ -97,6 +102,8 @@ def _refused(result: Ended, where: Where) -> Ending:
         return Ending(NOT_FOUND, "not found", f"cannot start a shell: {thing} does not exist")
     if result.code in (400, 409) or result.not_running:
         return Ending(NOT_FOUND, "not running", f"cannot start a shell: {thing} does not exist or is not running")
+    if result.of_node:
+        return _NODE
     if result.code in (429, 503):
         return Ending(LATER, "cluster busy", "the cluster is busy: try again in a moment")
     if result.code in (401, 403):

@@ -22,6 +22,9 @@ _NOT_RUNNING = (
     "stopped container",
 )
 
+#: What kube-apiserver says where it comes as far as to the node, or not even there.
+_NODE = ("unable to upgrade connection", "error dialing backend")
+
 
 class Ended(msgspec.Struct, frozen=True):
     """The end of an exec.
@@ -44,7 +47,15 @@ class Ended(msgspec.Struct, frozen=True):
     def not_running(self) -> bool:
         """Whether the message says, in one of the runtimes' ways, that there is no container to run anything in."""
         said = self.message.lower()
-        return self.kind != EXITED and any(each in said for each in _NOT_RUNNING)
+        if self.kind == EXITED:
+            return False
+        return any(each in said for each in _NOT_RUNNING) or (self.of_node and "does not exist" in said)
+
+    @property
+    def of_node(self) -> bool:
+        """Whether it is the node that was not reached or has refused, before anything was looked for there."""
+        said = self.message.lower()
+        return self.kind != EXITED and any(each in said for each in _NODE)
 
 
 def read_status(payload: bytes) -> Ended:

@@ -59,7 +59,7 @@ def hang_up(session: str) -> Command:
 
 def is_missing(result: Ended, seconds: float, printed: int) -> bool:
     """Whether an exec that ended ``seconds`` after its start, with so many bytes ``printed``, never was a shell."""
-    if printed or seconds > MISSED or result.not_running:
+    if printed or seconds > MISSED or result.not_running or result.of_node:
         return False
     if result.kind == NOT_STARTED:
         return result.reason == "InternalError" and result.code == 500

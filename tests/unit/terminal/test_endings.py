@@ -65,6 +65,23 @@ ADDRESS = "Get https://10.0.3.7:10250/exec: dial tcp 10.0.3.7:10250: connect: co
             Ending(4404, "no shell", "cannot start the shell in container app: it is not in the image"),
         ),
         (
+            Ended(NOT_STARTED, 500, "InternalError", "unable to upgrade connection: pod does not exist"),
+            False,
+            Ending(4404, "not running", "cannot start a shell: container app is not running"),
+        ),
+        (
+            Ended(
+                NOT_STARTED, 500, "InternalError", "error dialing backend: dial tcp 10.0.3.7:10250: no route to host"
+            ),
+            False,
+            Ending(1011, "node unreachable", "cannot start a shell: the cluster does not reach the node"),
+        ),
+        (
+            Ended(REFUSED, 500, "InternalError", "error dialing backend: dial tcp 10.0.3.7:10250: no route to host"),
+            False,
+            Ending(1011, "node unreachable", "cannot start a shell: the cluster does not reach the node"),
+        ),
+        (
             Ended(NOT_STARTED, 500, "InternalError", ADDRESS),
             False,
             Ending(1011, "not started", "the cluster could not start a shell in container app"),

@@ -48,6 +48,8 @@ def internal(code: int = 500, said: str = "executable file not found in $PATH") 
         (internal(said="error executing command in container: container is not running"), 0.1, 0, False),
         (internal(said='container not found ("app")'), 0.1, 0, False),
         (internal(said="cannot exec in a stopped state"), 0.1, 0, False),
+        (internal(said='unable to upgrade connection: pod "web-0" does not exist'), 0.1, 0, False),
+        (internal(said="error dialing backend: dial tcp 10.0.0.7:10250: connect: no route to host"), 0.1, 0, False),
         (Ended(EXITED, 126), 0.1, 0, True),
         (Ended(EXITED, 127), 0.1, 0, True),
         (Ended(EXITED, 128), 0.1, 0, True),
