@@ -101,13 +101,15 @@ class Chaos:
         self._site = site
         self._random = random.Random(7)
         self._missing: set[str] = set()
+        self._round: list[Callable[[], None]] = []
         self.done: Counter[str] = Counter()
 
     def happen(self) -> None:
-        """One more thing."""
-        what = self._random.choices(
-            [self.pod, self.api, self.api_freezes, self.gateway_killed, self.gateway_ends], [5, 1, 2, 2, 2]
-        )[0]
+        """One more thing: in every round everything, in an order that is never the same, and pods most of all."""
+        if not self._round:
+            self._round = [self.pod] * 3 + [self.api_freezes, self.gateway_killed, self.gateway_ends, self.api]
+            self._random.shuffle(self._round)
+        what = self._round.pop()
         self.done[what.__name__] += 1
         what()
         self._make_pods()
