@@ -148,7 +148,7 @@ class LoginRecords:
                 # What comes now is later than what is being written.
                 self._alike.discard(like)
             try:
-                await self._client.create(LOGIN_RECORDS, record, field_manager=MANAGER)
+                await self._client.put_in(LOGIN_RECORDS, record, field_manager=MANAGER)
             except KubeUnreachable as error:
                 self._say(str(error))
                 await pause(self._clock, self._backoff.next())

@@ -58,6 +58,9 @@ _Key = tuple[str, str]
 #: Seconds between two looks at all login records and role bindings; before the first one; and after a login before the
 #: user's records are looked at.
 SWEEP, FIRST_SWEEP, SETTLE = 600.0, 20.0, 5.0
+#: Seconds between two looks at the login records of one user: programs log in all the time, and a look reads all that
+#: there are and writes the user.
+AGAIN = 60.0
 #: Writes a second that are in no hurry: finalizers, records that go.
 RATE = 20.0
 #: Seconds that an object without a user, or a mirror without an original, must have been there: the other one may be
@@ -113,6 +116,8 @@ class UserManager:
         self._later: WorkQueue[_Key] = WorkQueue(clock, random, self._handle_slowly, self._failed)
         self._locks: dict[str, dict[str | None, float]] = {}
         self._said: set[tuple[str, int]] = set()
+        #: When the login records of a user were looked at last; the first in it the longest ago.
+        self._looked: dict[str, float] = {}
         self._sweep_timer: IDelayedCall | None = None
         self._sweeping: Deferred[None] | None = None
         self._unsubscribe: Callable[[], None] | None = None
@@ -167,7 +172,9 @@ class UserManager:
         """A login record of ``user`` has been written."""
         if self.managing:
             # Several come together often.
-            self._later.add_after((_HISTORY, user), SETTLE)
+            now = self._clock.seconds()
+            wait = max(SETTLE, min(AGAIN, self._looked.get(user, now - AGAIN) + AGAIN - now))
+            self._later.add_after((_HISTORY, user), wait)
 
     # -- what happens ------------------------------------------------------------------------------------------
 
@@ -296,6 +303,7 @@ class UserManager:
     async def _look_at_history(self, name: str) -> None:
         if len(name) > LONGEST_LABEL:
             return
+        self._note_look(name)
         found = await self._client.list(LOGIN_RECORDS, label_selector=f"{USER_REF}={name}")
         entries = [entry(item) for item in found.items]
         for gone in surplus(entries, self._rules.retention, self._clock.seconds()):
@@ -307,6 +315,13 @@ class UserManager:
             status = field(obj, "status")
             status = status if isinstance(status, dict) else {}
             await self._write(obj, {**obj, "status": status | {"lastLoginTime": last}})
+
+    def _note_look(self, name: str) -> None:
+        now = self._clock.seconds()
+        self._looked.pop(name, None)
+        self._looked[name] = now
+        while self._looked and next(iter(self._looked.values())) <= now - AGAIN:
+            del self._looked[next(iter(self._looked))]
 
     async def _mirror_role(self, name: str) -> None:
         found = await self._client.list(GLOBAL_ROLE_BINDINGS, label_selector=f"{USER_REF}={name}")

@@ -6,6 +6,7 @@ For the control path only: what a proxied request needs goes through :mod:`kspro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Literal, Protocol
 from urllib.parse import urlencode
 
@@ -125,9 +126,7 @@ class KubeClient:
         self._client = client
         self._pacer = pacer or (lambda: Pacer(clock))
 
-    async def get(
-        self, resource: Resource, name: str, namespace: str = "", *, subresource: str = ""
-    ) -> dict[str, Any]:
+    async def get(self, resource: Resource, name: str, namespace: str = "", *, subresource: str = "") -> dict[str, Any]:
         """One object."""
         return await self._object(b"GET", _named(resource, namespace, name, subresource))
 
@@ -155,6 +154,15 @@ class KubeClient:
         """Create an object; the answer is the object as it was stored."""
         query = _options(dryRun="All" if dry_run else "", fieldManager=field_manager)
         return await self._object(b"POST", resource.path(namespace), query, body)
+
+    async def put_in(
+        self, resource: Resource, body: Mapping[str, Any], namespace: str = "", *, field_manager: str = ""
+    ) -> None:
+        """Create an object of which nobody wants to know how it was stored: the answer is not even decoded."""
+        query = _options(fieldManager=field_manager)
+        answer = await self.ask(b"POST", resource.path(namespace), query, msgspec.json.encode(body))
+        if answer.body[:1] != b"{":
+            raise KubeUnreachable("the API server answered something that is not an object", "content")
 
     async def update(
         self,
@@ -287,9 +295,7 @@ class KubeClient:
             await pause(self.clock, wait)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _once(
-        self, method: bytes, target: bytes, body: bytes, content_type: bytes, limit: int
-    ) -> Answer:
+    async def _once(self, method: bytes, target: bytes, body: bytes, content_type: bytes, limit: int) -> Answer:
         headers = [_ACCEPT, _AGENT, *self.access.headers()]
         if body:
             headers.append((b"Content-Type", content_type))
@@ -339,6 +345,7 @@ def _named(resource: Resource, namespace: str, name: str, subresource: str = "")
     return resource.path(namespace, name, subresource)
 
 
+@lru_cache(256)
 def _options(**options: str) -> str:
     return urlencode({key: value for key, value in options.items() if value})
 

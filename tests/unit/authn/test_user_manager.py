@@ -22,7 +22,7 @@ from ksproxyd.authn.managing.rival import NAME, PERIOD
 from ksproxyd.authn.managing.user_order import APPLIED, CHANGED, FINALIZER, GLOBAL_ROLE, in_order, locked, urgent
 from ksproxyd.authn.passwords import Passwords
 from ksproxyd.authn.records import LOGIN_RECORDS, USER_REF
-from ksproxyd.authn.user_manager import FIRST_SWEEP, SWEEP, ManagerRules, UserManager, manager_mode
+from ksproxyd.authn.user_manager import AGAIN, FIRST_SWEEP, SETTLE, SWEEP, ManagerRules, UserManager, manager_mode
 from ksproxyd.kube.resource import Resource
 from ksproxyd.settings import load_text
 from ksproxyd.state.election import LEASES
@@ -361,6 +361,35 @@ class TestHistory:
         world.manager.recorded("alice")
         world.run(6)
         assert len(world.server.writes) == writes
+
+    def test_not_again_at_once(self, world: World) -> None:
+        def last() -> str:
+            return str(world.user("alice")["status"].get("lastLoginTime", ""))
+
+        world.server.user("alice", metadata=MINE, spec={"password": HASH})
+        # Which looks at all.
+        world.run(FIRST_SWEEP + 1)
+        world.record("alice", 10)
+        world.manager.recorded("alice")
+        world.run(SETTLE + 1)
+        first = last()
+        assert first
+        # Programs log in all the time: each of them is noted, but not each by itself.
+        for _ in range(5):
+            world.record("alice", 0)
+            world.manager.recorded("alice")
+            world.run(5)
+        assert last() == first
+        world.run(AGAIN)
+        assert last() > first
+        # After a while it is as the first time.
+        world.run(AGAIN)
+        second = last()
+        world.record("alice", 0)
+        world.manager.recorded("alice")
+        world.run(SETTLE + 1)
+        assert last() > second
+        assert len(world.manager._looked) == 1
 
     def test_of_all(self, world: World) -> None:
         world.server.user("alice", metadata=MINE, spec={"password": HASH})

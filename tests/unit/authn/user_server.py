@@ -137,6 +137,9 @@ class Server:
         value["metadata"]["creationTimestamp"] = write_time(self.clock.seconds())
         return copy.deepcopy(self._store(self._key(resource, name, ""), value))
 
+    async def put_in(self, resource: Resource, body: Object, *, field_manager: str) -> None:
+        await self.create(resource, body, field_manager=field_manager)
+
     async def delete(self, resource: Resource, name: str, namespace: str = "") -> Object:
         self._refuse(resource)
         key = self._key(resource, name, namespace)

@@ -65,9 +65,7 @@ def test_a_request(api: Api) -> None:
 def test_the_path_prefix_is_kept(api: Api) -> None:
     api.access.path_prefix = b"/k8s/clusters/c-1"
     api.ask(api.client.get(CLUSTERS, "host"))
-    assert api.upstream.last.line == (
-        "GET /k8s/clusters/c-1/apis/cluster.kubesphere.io/v1alpha1/clusters/host"
-    )
+    assert api.upstream.last.line == ("GET /k8s/clusters/c-1/apis/cluster.kubesphere.io/v1alpha1/clusters/host")
 
 
 BODY = {"metadata": {"name": "a", "namespace": "ns"}}
@@ -213,6 +211,22 @@ def test_a_busy_server_is_asked_again(api: Api, status: int, fields: dict[str, s
     assert api.upstream.last.body == BODY
     api.upstream.last.answer(201, BODY)
     assert outcome(done) == BODY
+
+
+def test_what_nobody_wants_to_see_again(api: Api) -> None:
+    done = api.ask(api.client.put_in(WIDGETS, BODY, "ns", field_manager="me"))
+    assert api.upstream.last.line == f"POST {ROOT}?fieldManager=me"
+    assert api.upstream.last.body == BODY
+    api.upstream.last.answer(201, BODY)
+    assert outcome(done) is None
+    # Whoever answers with a page is no API server.
+    done = api.ask(api.client.put_in(WIDGETS, BODY, "ns"))
+    api.upstream.last.answer(200, b"<html>")
+    error = outcome(done)
+    assert isinstance(error, KubeUnreachable) and error.kind == "content"
+    done = api.ask(api.client.put_in(WIDGETS, BODY, "ns"))
+    api.upstream.last.answer(409, {"kind": "Status", "message": "there is one", "reason": "AlreadyExists"})
+    assert outcome(done).code == 409
 
 
 def test_a_server_that_stays_busy_is_given_up(api: Api) -> None:
