@@ -105,13 +105,15 @@ class Heard:
                 each[1].callback(None)
 
 
-def left(session: str) -> list[int]:
-    """Processes of a session that are there."""
-    found = []
+def left(session: str) -> list[tuple[int, str, str]]:
+    """Processes of a session that are there: pid, command, and state."""
+    found: list[tuple[int, str, str]] = []
     for each in Path("/proc").glob("[0-9]*"):
         try:
             if f"TEST_OF={session}\0".encode() in (each / "environ").read_bytes():
-                found.append(int(each.name))
+                state = (each / "stat").read_text().rpartition(")")[2].split()[0]
+                command = (each / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                found.append((int(each.name), command, state))
         except OSError:
             continue
     return found
@@ -123,12 +125,15 @@ RUNNING = {
     "half a line": ("echo 'never", "never"),
     "sleep": ("echo sl''eeps; sleep 1000", "sleeps"),
     "cat": ("echo ca''ts; cat", "cats"),
-    "another shell": ("PS1='inner$ ' bash --norc", "inner$"),
+    "another shell": ("PS1='in''ner$ ' bash --norc", "inner$"),
     "what takes every key": ("stty raw -echo; echo ra''w; cat >/dev/null", "raw"),
     "what ignores the keys": ("trap '' INT; echo st''ubborn; while :; do sleep 0.2; done", "stubborn"),
     "a pipe": ("echo pi''ped; yes | sleep 1000", "piped"),
     "output without end": ("echo fl''ood; while :; do echo x; done", "flood"),
 }
+
+#: Those of them that are programs of their own: they have to be there.
+PROGRAMS = {"sleep": "sleep 1000", "cat": "cat", "what takes every key": "cat", "a pipe": "sleep 1000"}
 
 Test = Callable[..., Coroutine[Any, Any, None]]
 
@@ -148,6 +153,10 @@ async def test_a_shell_that_is_hung_up_ends(name: str) -> None:
     typed, shown = RUNNING[name]
     process.write(typed.encode() + (b"" if name == "half a line" else b"\r"))
     await heard.until(lambda: shown.encode() in heard.text)
+    program = PROGRAMS.get(name, "")
+    while program and not any(command.startswith(program) and state == "S" for _, command, state in left(session)):
+        # Between the line and the program that it starts, keys go to neither.
+        await deferLater(reactor, 0.02)  # type: ignore[arg-type]
     process.hang_up()
     await heard.until(lambda: heard.result is not None)
     try:
@@ -159,5 +168,5 @@ async def test_a_shell_that_is_hung_up_ends(name: str) -> None:
         assert heard.result is not None
         assert heard.result.kind == EXITED
     finally:
-        for each in left(session):
-            os.kill(each, signal.SIGKILL)
+        for pid, _, _ in left(session):
+            os.kill(pid, signal.SIGKILL)
