@@ -16,6 +16,7 @@ from ksproxyd.terminal.pods.node import NodePods, template
 from ksproxyd.terminal.pods.pod import PodFailed, PodRef
 from ksproxyd.terminal.pods.sweeper import Sweeper
 from ksproxyd.testing import MemoryGateway
+from ksproxyd.testing.backend import answer
 from ksproxyd.testing.gateway import SETTINGS
 
 PODS = "/api/v1/namespaces/kubesphere-system/pods"
@@ -350,6 +351,64 @@ def test_a_pod_on_a_node_that_nobody_waits_for_goes_at_once(cluster: Cluster, le
         cluster.wait(70.0)
         assert session.error.code == 1013
     assert cluster.names(PODS) == []
+
+
+def test_the_lease_is_there_before_the_pod(cluster: Cluster) -> None:
+    """A gateway that is killed between the two leaves nothing behind that counts as used."""
+    made: list[str] = []
+    serve = cluster.gateway.embedded.handler
+
+    def handle(conversation: Any, request: Any) -> Any:
+        if request.method == b"POST":
+            made.append(request.target.decode().partition("?")[0].rpartition("/")[2])
+        return serve(conversation, request)
+
+    cluster.gateway.embedded.handler = handle
+    cluster.node("worker")
+    session = node_session(cluster)
+    cluster.secret("joe")
+    other = joe(cluster)
+    assert [each for each in made if each in ("leases", "pods")] == ["leases", "pods", "leases"] * 2
+    for each in (session, other):
+        each.done.cancel()
+    cluster.wait(1.0)
+
+
+def test_a_pod_that_comes_when_nobody_waits_for_it_goes(cluster: Cluster) -> None:
+    held: list[tuple[Any, Any]] = []
+    serve = cluster.gateway.embedded.handler
+
+    def handle(conversation: Any, request: Any) -> Any:
+        if request.method == b"POST" and request.target.startswith(PODS.encode()):
+            held.append((conversation, request))
+            return None
+        return serve(conversation, request)
+
+    cluster.gateway.embedded.handler = handle
+    cluster.node("worker")
+    session = node_session(cluster)
+    assert len(held) == 1
+    session.done.cancel()
+    cluster.wait(2.0)
+    ((conversation, request),) = held
+    created = serve(conversation, request)
+    assert created.startswith(b"HTTP/1.1 201 ")
+    assert len(cluster.names(PODS)) == 1
+    conversation.answer(created)
+    cluster.wait(1.0)
+    assert (cluster.names(PODS), cluster.names(LEASES)) == ([], [])
+
+
+def test_a_round_that_fails_is_repeated_soon(cluster: Cluster) -> None:
+    lease_of(cluster, "", 100.0)
+    serve = cluster.gateway.embedded.handler
+    cluster.gateway.embedded.handler = lambda conversation, request: answer(500, b"{}")
+    cluster.sweeper.start()
+    cluster.wait(1.0)
+    cluster.gateway.embedded.handler = serve
+    assert cluster.names(LEASES) == [NAME]
+    cluster.wait(15.0)
+    assert cluster.names(LEASES) == []
 
 
 def test_nodes_without_terminals(cluster: Cluster) -> None:

@@ -169,6 +169,7 @@ class KubectlPods:
             return None
 
     async def _create(self, user: str) -> Object:
+        await self._leases.take(NAMESPACE, PREFIX + user)
         try:
             pod = await self._client.create(PODS, template(user, self._settings), NAMESPACE)
         except KubeError as error:
@@ -176,7 +177,6 @@ class KubectlPods:
                 raise
             # Another session of the user's was faster.
             return await self._client.get(PODS, PREFIX + user, NAMESPACE)
-        # Before anything else: a pod without a Lease that never becomes ready is nobody's.
         await self._leases.take(NAMESPACE, PREFIX + user, pod["metadata"]["uid"])
         return pod
 

@@ -1,7 +1,8 @@
 """A Lease beside each pod says that somebody still uses it; whoever sweeps deletes pods whose Leases are old.
 
 Names, labels and rhythm are those that KubeSphere's controllers look for, so that these sweep as well. The pod owns its
-Lease, which goes with it.
+Lease, which goes with it. The Lease is there first: at whatever moment a gateway is killed, its pods count as unused a
+minute later.
 """
 
 from __future__ import annotations
@@ -59,15 +60,17 @@ class Leases:
         self._clock = clock
         self._client = client
 
-    async def take(self, namespace: str, pod: str, uid: str) -> None:
-        """Have a Lease for the pod: a new one, or the one that is there, renewed."""
+    async def take(self, namespace: str, pod: str, uid: str = "") -> None:
+        """Have a Lease for the pod: a new one, or the one that is there, renewed. There need not be the pod yet."""
         now = timestamp(self._clock.seconds())
-        # Of a pod before this one it would be taken away with that one.
-        owners = [{"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": uid}]
+        metadata: Object = {"labels": LABELS}
+        if uid:
+            # If it stayed that of a pod before this one, it would be taken away with that.
+            metadata["ownerReferences"] = [{"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": uid}]
         lease = {
             "apiVersion": LEASES.api_version,
             "kind": LEASES.kind,
-            "metadata": {"name": pod, "namespace": namespace, "labels": LABELS, "ownerReferences": owners},
+            "metadata": {"name": pod, "namespace": namespace, **metadata},
             "spec": {"acquireTime": now, "renewTime": now},
         }
         try:
@@ -75,8 +78,7 @@ class Leases:
         except KubeError as error:
             if error.code != 409:
                 raise
-            change = {"metadata": {"labels": LABELS, "ownerReferences": owners}, "spec": {"renewTime": now}}
-            await self._client.patch(LEASES, pod, change, namespace)
+            await self._client.patch(LEASES, pod, {"metadata": metadata, "spec": {"renewTime": now}}, namespace)
 
     async def renew(self, namespace: str, pod: str, uid: str) -> None:
         """Say that the pod is still used."""

@@ -125,13 +125,12 @@ class NodePods:
             raise PodFailed(MISSING, "terminals on nodes are switched off in this cluster")
         try:
             await self._check(node)
-            pod = await self._client.create(PODS, template(node, user, self._random_name(), self._settings), NAMESPACE)
+            pod = await self._create(template(node, user, self._random_name(), self._settings))
         except KubeError as error:
             if error.code in (403, 404, 422):
                 raise PodFailed(MISSING, f"there is no terminal on node {node}: {error.message}") from error
             raise PodFailed(LATER, "the cluster does not answer as it should; try again") from error
-        metadata = pod["metadata"]
-        ref = PodRef(metadata["name"], metadata["uid"], CONTAINER, SHELL)
+        ref = _ref(pod)
         self._keepers[ref.pod] = Keeper(self._clock, self._leases, NAMESPACE, ref.pod, ref.uid)
         try:
             await self._leases.take(NAMESPACE, ref.pod, ref.uid)
@@ -144,6 +143,27 @@ class NodePods:
             self.release(ref)
             raise
         return ref
+
+    async def _create(self, made: Object) -> Object:
+        """Create a pod. If nobody waits for it any more, it is deleted as soon as it is there."""
+        await self._leases.take(NAMESPACE, made["metadata"]["name"])
+        waiting: Deferred[Object] = Deferred()
+
+        async def create() -> None:
+            # What the cluster has begun cannot be called back.
+            try:
+                pod = await self._client.create(PODS, made, NAMESPACE)
+            except BaseException as error:
+                if not waiting.called:
+                    waiting.errback(error)
+                return
+            if waiting.called:
+                await self._delete(_ref(pod))
+            else:
+                waiting.callback(pod)
+
+        self._later.now(Deferred.fromCoroutine(create()))
+        return await waiting
 
     async def _check(self, node: str) -> None:
         found = await self._client.get(NODES, node)
@@ -185,3 +205,7 @@ class NodePods:
             if error.code not in (404, 409):
                 raise
         await self._leases.drop({"metadata": {"name": ref.pod, "namespace": NAMESPACE}})
+
+
+def _ref(pod: Object) -> PodRef:
+    return PodRef(pod["metadata"]["name"], pod["metadata"]["uid"], CONTAINER, SHELL)

@@ -24,6 +24,9 @@ from ksproxyd.terminal.pods.pod import PODS
 #: Most and fewest seconds between rounds, and the age of a pod without a Lease at which it is nobody's.
 ROUND, SOON, ORPHAN = 60.0, 5.0, 300.0
 
+#: Seconds after which a round that has failed is repeated.
+AGAIN = 10.0
+
 
 class Sweeper:
     """The rounds. ``gone`` counts pods that were deleted."""
@@ -64,7 +67,7 @@ class Sweeper:
                 self.log.warn("sweeping pods of terminals failed: {error}", error=result.getErrorMessage())
             else:
                 self.log.failure("sweeping pods of terminals failed", result)
-        self._call = self._clock.callLater(result if isinstance(result, float) else ROUND, self._begin)
+        self._call = self._clock.callLater(result if isinstance(result, float) else AGAIN, self._begin)
 
     async def sweep(self) -> float:
         """One round; returns when the next is due, in seconds. Raises :class:`KubeError`."""
