@@ -14,6 +14,7 @@ from types import TracebackType
 
 from ksproxyd.terminal.frames import FrameError
 
+from .people import log_in
 from .terminal_site import GROUP, PROMPT, TerminalSite
 from .websocket_client import Refused, Terminal
 
@@ -37,12 +38,12 @@ class Crowd:
     ``seen`` counts what has become of their sessions; ``wrong`` is what must not be.
     """
 
-    def __init__(self, site: TerminalSite, size: int, pods: list[str], token: str, users: dict[str, str]) -> None:
+    def __init__(self, site: TerminalSite, size: int, pods: list[str], users: list[str]) -> None:
         self._site = site
         self._pods = pods
-        self._token = token
-        #: Who has a kubectl terminal: tokens by name.
         self._users = users
+        self._tokens: dict[str, str] = {}
+        self._logging_in = threading.Lock()
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self.seen: Counter[str] = Counter()
@@ -67,14 +68,26 @@ class Crowd:
         with self._lock:
             self.seen[what] += 1
 
+    def _token(self, name: str, refused: str = "") -> str:
+        """A token of ``name``: another than was refused, as a gateway that is killed forgets logins."""
+        with self._logging_in:
+            if self._tokens.get(name, refused) == refused:
+                self._tokens[name] = log_in(self._site.gateway.url, name)
+            return self._tokens[name]
+
     def _live(self, random: random.Random) -> None:
         self._ended.wait(random.random() * 10)
         while not self._ended.is_set():
+            name, token = random.choice(self._users), ""
             try:
-                terminal = self._open(random)
+                token = self._token(name)
+                terminal = self._open(random, name, token)
             except Refused as refused:
                 self._count(f"HTTP {refused.status}")
                 self._ended.wait(random.random() * 2)
+                if refused.status == 401:
+                    with contextlib.suppress(OSError, http.client.HTTPException):
+                        self._token(name, token)
                 continue
             except (OSError, http.client.HTTPException, TimeoutError):
                 self._count("no connection")
@@ -95,18 +108,15 @@ class Crowd:
                 with self._lock:
                     self.open -= 1
 
-    def _open(self, random: random.Random) -> Terminal:
+    def _open(self, random: random.Random, name: str, token: str) -> Terminal:
         kind = random.choices(list(KINDS), list(KINDS.values()))[0]
         protocols = random.choice([(), ("ksproxyd.json",), ("ksproxyd.json",)])
         if kind == "pod":
             shell = random.choice(["", "bash", "sh"])
-            return self._site.shell(self._token, random.choice(self._pods), shell=shell, protocols=protocols)
+            return self._site.shell(token, random.choice(self._pods), shell=shell, protocols=protocols)
         if kind == "kubectl":
-            user = random.choice(list(self._users))
-            return Terminal(
-                self._site.gateway.url, f"{GROUP}/users/{user}/kubectl", self._users[user], protocols=protocols
-            )
-        return Terminal(self._site.gateway.url, f"{GROUP}/nodes/node-1/exec", self._token, protocols=protocols)
+            return Terminal(self._site.gateway.url, f"{GROUP}/users/{name}/kubectl", token, protocols=protocols)
+        return Terminal(self._site.gateway.url, f"{GROUP}/nodes/node-1/exec", token, protocols=protocols)
 
     def _use(self, terminal: Terminal, random: random.Random) -> str:
         """One session; how it ended."""
