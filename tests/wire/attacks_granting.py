@@ -229,7 +229,4 @@ PEOPLE = [
 ROWS = [*MEMBERS, *ROLES, *PEOPLE]
 
 #: What is known to go through, and what has to be done about it.
-OPEN = {
-    "wa: that with another workspace's label": "the label becomes that of the path, where the binding "
-    "grants nothing; a 400 would say so",
-}
+OPEN: dict[str, str] = {}

@@ -167,7 +167,8 @@ def test_what_is_the_platforms_is_not_written_with_rights_in_a_workspace(world: 
 def test_what_is_made_in_a_workspace_belongs_to_it(world: DynamicWorld) -> None:
     path = f"{ROOT}/workspaces/ws1/foos"
     assert world.ask("wa", "POST", path, thing("Foo", "d")).status == 200
-    assert world.ask("wa", "POST", path, thing("Foo", "e", workspace="ws2")).status == 200
+    assert world.ask("wa", "POST", path, thing("Foo", "e", workspace="ws1")).status == 200
+    refused(world.ask("wa", "POST", path, thing("Foo", "f", workspace="ws2")), 403)
     for name in ("d", "e"):
         assert world.stored(f"{STORED}/foos/{name}")["metadata"]["labels"] == {WORKSPACE: "ws1"}
     # Without it in the object, it stays; an update is of the whole object.

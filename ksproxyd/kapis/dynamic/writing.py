@@ -234,14 +234,11 @@ def _fitting(address: Address, value: Any, *, partial: bool = False) -> Object:
 def _label(address: Address, metadata: Object, partial: bool) -> None:
     """Have an object that is written within a workspace belong to it; a patch only must not say otherwise."""
     labels = metadata.get("labels")
-    if partial:
-        if isinstance(labels, dict) and labels.get(WORKSPACE_LABEL, address.workspace) != address.workspace:
-            raise _moved(address)
-        return
     kept = labels if isinstance(labels, dict) else {}
-    if address.name and kept.get(WORKSPACE_LABEL, address.workspace) != address.workspace:
+    if kept.get(WORKSPACE_LABEL, address.workspace) != address.workspace:
         raise _moved(address)
-    metadata["labels"] = {**kept, WORKSPACE_LABEL: address.workspace}
+    if not partial:
+        metadata["labels"] = {**kept, WORKSPACE_LABEL: address.workspace}
 
 
 def _keeps_workspace(address: Address, new: Object) -> None:
