@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from ksproxyd.authn.providers.check import check_idp
 from ksproxyd.gateway import Gateway, StartError
 from ksproxyd.kube.errors import AccessError, KubeError
-from ksproxyd.observe.logging import LogOutput
+from ksproxyd.observe.logging import configure
 from ksproxyd.observe.notify import InheritedSocket
 from ksproxyd.server.certificates import CertificateError
 from ksproxyd.server.listeners import ListenError
@@ -163,13 +163,7 @@ class GatewayService(Service):
         self.exit_code = 0
         self._terminating = False
         self._reload_wanted = False
-        self.output = LogOutput(
-            sys.stderr.buffer.write,
-            reactor,
-            terminal=sys.stderr.isatty(),
-            priorities="JOURNAL_STREAM" in os.environ,
-        )
-        self.output.apply(settings.ksproxyd.logging)
+        self.output = configure(settings.ksproxyd.logging, reactor)
         self.gateway: Gateway | None = None
         self._standalone: Standalone | None = None
         self._starting: Deferred[None] | None = None

@@ -44,12 +44,14 @@ class Program:
     def __init__(self, argv: Sequence[str], folder: Path, environ: dict[str, str] | None = None, **more: Any) -> None:
         self.log = folder / "program.log"
         self._file = self.log.open("wb")
+        # As an operator starts it: what it writes is to be seen at once without Python being told so.
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
         self.process = subprocess.Popen(
             list(argv),
             stdout=self._file,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            env={**os.environ, **(environ or {})},
+            env={**inherited, **(environ or {})},
             **more,
         )
 
