@@ -32,9 +32,10 @@ from bench.rights import LARGE, Rights
 from bench.site import GIB, Site
 from bench.slow_reader import SlowReaders
 from bench.table import table
+from bench.terminals import Terminals
 from bench.watches import Watches, most
 
-SUBJECTS = ("requests", "rights", "logins", "audit", "download", "slow-reader", "watches", "drain")
+SUBJECTS = ("requests", "rights", "logins", "audit", "download", "slow-reader", "watches", "drain", "terminals")
 
 #: The most that a request may cost, over nginx's in the same rounds; more extensions over few; a download over Go's.
 PLAIN_GOAL, TLS_GOAL, FLAT_GOAL = 2.0, 2.2, 1.1
@@ -48,6 +49,8 @@ PLAIN_RIGHTS_GOAL, TLS_RIGHTS_GOAL = 2.2, 2.4
 USERS_LIST_GOAL, NAMESPACES_LIST_GOAL = 400.0, 600.0
 #: What a known token may add to a request, in microseconds, and many logins to other requests' 99th percentile.
 TOKEN_GOAL, TAIL_GOAL = 3.0, 1.2
+#: Milliseconds that a terminal may add to a key, in the middle and at the 99th percentile; KiB of an open one.
+KEY_GOAL, KEY_TAIL_GOAL, TERMINAL_GOAL = 1.0, 3.0, 128.0
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,8 @@ class Run:
                     self._watches(site)
                 elif subject == "drain":
                     self._drain(site)
+                elif subject == "terminals":
+                    self._terminals()
 
     def _go(self) -> Path | None:
         if not self._options.peers or self._options.profile:
@@ -225,6 +230,18 @@ class Run:
         _show(found.report())
         self.numbers["drain"] = {"count": found.count, "whole": found.whole, "exit_code": found.exit_code}
         self._at_most("requests lost at SIGTERM", found.count - found.whole, 0, "")
+
+    def _terminals(self) -> None:
+        quick = self._options.quick
+        found = Terminals(self._room("terminals"), *((500, 10, 100) if quick else (3000, 100, 400)))
+        found.measure()
+        _show(found.report())
+        if found.missing:
+            return
+        self.numbers["terminals"] = {"keys": found.keys, "opens": found.opens, "memory": found.memory}
+        self._at_most("added to a key, median", found.added(found.keys) * 1e3, KEY_GOAL, "ms")
+        self._at_most("added to a key, 99th percentile", found.added(found.keys, 0.99) * 1e3, KEY_TAIL_GOAL, "ms")
+        self._at_most("memory of an open terminal", found.memory / 1024, TERMINAL_GOAL, "KiB")
 
     def _at_most(self, what: str, found: float, wanted: float, unit: str) -> None:
         self.goals.append(Goal(what, f"{found:.3g} {unit}".strip(), f"≤ {wanted:g} {unit}".strip(), found <= wanted))
