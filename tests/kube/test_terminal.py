@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import random
 import time
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from .binaries import Binaries
+from .client import ApiClient
 from .conftest import Measured, start_cluster
-from .terminal_site import BINDINGS, GROUP, NAMESPACE, POD, PODS, PROMPT, TerminalSite
+from .terminal_site import BINDINGS, GROUP, NAMESPACE, POD, PODS, PROMPT, SETTINGS, TerminalSite
 from .test_revocation import disable, log_out
 from .websocket_client import Refused, Terminal, WebSocketClient
 
@@ -263,3 +265,68 @@ def test_channels_as_kubernetes_has_them(site: TerminalSite, token: str) -> None
             seen.append(found.payload)
     assert client.closed == (1000, "exited 7")
     assert b'"ExitCode", "message": "7"' in seen[-1]
+
+
+def test_a_login_that_runs_out_ends_the_session(site: TerminalSite, folder: Path) -> None:
+    settings = copy.deepcopy(SETTINGS)
+    # A token may run out as long as it can be replaced; then that is over, too.
+    settings["authentication"]["issuer"] |= {"accessTokenMaxAge": "3s", "accessTokenInactivityTimeout": "5s"}
+    with TerminalSite(site.cluster, folder / "terminals-short", settings) as short:
+        token = short.user("sharon")
+        began = time.monotonic()
+        with short.shell(token) as terminal:
+            terminal.expect(PROMPT)
+            code, _ = terminal.end()
+        seconds = time.monotonic() - began
+        assert code == 4401
+        assert 3 < seconds < 3 + 5 + 5
+        assert "login has ended" in terminal.toasts[-1]
+        with pytest.raises(Refused) as refused:
+            short.shell(token)
+        assert refused.value.status == 401
+
+
+PATHS = [
+    "/etc/hosts;touch {folder}/ran",
+    "$(touch {folder}/ran)",
+    "/`touch {folder}/ran`",
+    "/etc/hosts\ntouch {folder}/ran",
+    "/--checkpoint=1/--checkpoint-action=exec=touch {folder}/ran",
+    "/etc/hosts' ; touch '{folder}/ran",
+    "{folder}/../../../../../../../../../../absent",
+    "--to-command=touch {folder}/ran",
+]
+
+
+@pytest.mark.parametrize("form", ["tar", "raw"])
+@pytest.mark.parametrize("path", PATHS)
+def test_a_path_is_a_path(site: TerminalSite, token: str, path: str, form: str, tmp_path: Path) -> None:
+    # Containers of this node see the machine's files.
+    status, _ = site.ask("GET", site.file(path.format(folder=tmp_path), format=form), token)
+    assert status in (400, 404)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_name_is_a_name(site: TerminalSite, token: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for sent, stored in (
+        ("../../out.txt", "out.txt"),
+        ("/etc/ran", "ran"),
+        ("--checkpoint-action=exec=touch ran", "--checkpoint-action=exec=touch ran"),
+        ("a;touch ran2", "a;touch ran2"),
+        ("..", ""),
+        ("a\x01b", ""),
+    ):
+        part = f'--x\r\nContent-Disposition: form-data; name="f"; filename="{sent}"\r\n\r\nhello\r\n--x--\r\n'
+        status, _, body = ApiClient(site.gateway.url, token=token).exchange(
+            "POST",
+            site.file(str(tmp_path / "in")),
+            part.encode(),
+            {"Content-Type": "multipart/form-data; boundary=x"},
+        )
+        assert status == (200 if stored else 400), body
+        if stored:
+            assert (tmp_path / "in" / stored).read_bytes() == b"hello"
+            (tmp_path / "in" / stored).unlink()
+        assert list((tmp_path / "in").iterdir()) == []
+        assert [each.name for each in tmp_path.iterdir()] == ["in"]
