@@ -43,10 +43,11 @@ def test_a_session(site: TerminalSite, token: str) -> None:
     with site.shell(token) as terminal:
         terminal.resize(132, 43)
         terminal.expect(PROMPT)
-        terminal.type("stty size; tty\r")
+        # Sizes travel beside what is typed, and may be overtaken by it.
+        terminal.type("sleep 0.5; stty size; tty\r")
         assert "/dev/pts/" in terminal.expect("43 132") + terminal.expect(PROMPT)
         terminal.resize(97, 31)
-        terminal.type("stty size\r")
+        terminal.type("sleep 0.5; stty size\r")
         terminal.expect("31 97")
         terminal.type("exit 3\r")
         assert terminal.end() == (1000, "exited 3")
@@ -61,7 +62,7 @@ def test_the_first_that_is_typed_is_kept(site: TerminalSite, token: str) -> None
     with site.shell(token, shell="") as terminal:
         # Long before the shell is there.
         terminal.resize(111, 22)
-        terminal.type("stty size; echo fir''st\r")
+        terminal.type("sleep 0.5; stty size; echo fir''st\r")
         seen = terminal.expect("first")
         assert "22 111" in seen
 
