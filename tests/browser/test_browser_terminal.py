@@ -131,7 +131,7 @@ def test_a_program_that_has_the_whole_screen(browser: Chromium, terminals: Termi
     browser.write("x")
     browser.write("q")
     until(lambda: "corner" not in terminal_text(browser), browser, "the screen of before")
-    assert PROMPT in terminal_text(browser)
+    expect(browser, PROMPT)
 
 
 def test_a_mebibyte_is_pasted(browser: Chromium, terminals: TerminalPlace) -> None:
@@ -170,7 +170,7 @@ def test_the_exit_code_is_said(browser: Chromium, terminals: TerminalPlace) -> N
     at_prompt(browser, terminals)
     browser.write("exit 3\n")
     until(lambda: state(browser) == "closed", browser, "the end")
-    assert "[the shell exited with code 3]" in terminal_text(browser)
+    expect(browser, "[the shell exited with code 3]")
     assert browser.text("#why") == "The session has ended: exited 3."
     assert browser.role("#ended")[0] == "alert" and browser.focused() == "again"
     picture(browser, "terminal-ended")
@@ -245,7 +245,7 @@ def test_a_pod_that_goes(browser: Chromium, terminals: TerminalPlace) -> None:
     site.api.exchange("DELETE", f"/api/v1/namespaces/{NAMESPACE}/pods/gone-0?gracePeriodSeconds=0")
     until(lambda: state(browser) == "closed", browser, "the end")
     assert browser.text("#why") == "The pod or its container has gone."
-    assert "gone-0 was deleted" in terminal_text(browser)
+    expect(browser, "gone-0 was deleted")
 
 
 def test_who_may_not(browser: Chromium, terminals: TerminalPlace) -> None:
@@ -265,7 +265,7 @@ def test_who_may_not_any_more(browser: Chromium, terminals: TerminalPlace) -> No
     terminals.site.api.exchange("DELETE", f"{IAM}/users/dora")
     until(lambda: state(browser) == "closed", browser, "the end")
     assert browser.text("#why") == "Your sign-in has ended."
-    assert "your login has ended" in terminal_text(browser)
+    expect(browser, "your login has ended")
     assert browser.focused() == "sign-in"
 
 
@@ -274,7 +274,7 @@ def test_nothing_is_typed_for_long(tmp_path: Path, terminals: TerminalPlace) -> 
         at_prompt(browser, place)
         until(lambda: state(browser) == "closed", browser, "the end")
         assert browser.text("#why") == "Nothing was typed for too long. (press Enter to open it again)"
-        assert "press Enter to open it again" in terminal_text(browser)
+        expect(browser, "press Enter to open it again")
         # Anything else does nothing; the keyboard is where it was.
         browser.write("a")
         assert state(browser) == "closed"
