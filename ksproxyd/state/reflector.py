@@ -63,7 +63,9 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     A watch lasts from ``watch_shortest`` to ``watch_longest``, at random, so that the watches of many gateways do not
     end together. ``silence`` should be longer than the minute between two bookmarks; less finds a dead connection
     sooner, at the price of lists while all is well. ``relist_after`` is shorter than any restore of a backup takes.
-    ``settled`` is how long a watch lasts before earlier failures are forgotten.
+    ``settled`` is how long a watch lasts before earlier failures are forgotten. A server that answers with errors is
+    asked less and less often, up to ``backoff_cap``; one that cannot be reached has no burden from being tried every
+    ``away_cap``, and roles that changed meanwhile are to count soon after its return.
     """
 
     watch_shortest: float = 300.0
@@ -73,9 +75,13 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     settled: float = 10.0
     backoff_first: float = 0.5
     backoff_cap: float = 30.0
+    away_cap: float = 3.0
     missing_recheck: float = 30.0
     missing_after: float = 60.0
 
+
+#: Kinds of failures in which no server is there that would have to do anything.
+_AWAY = frozenset(["connect"])
 
 #: A server that sends bookmarks sends one in about so many seconds.
 BOOKMARKS = 60.0
@@ -136,6 +142,7 @@ class Reflector:
         )
         self._pacer = Pacer(client.clock)
         self._backoff = Backoff(timing.backoff_first, timing.backoff_cap, random)
+        self._away = Backoff(timing.backoff_first, timing.away_cap, random)
         self._loop: Coroutine[Any, Any, None] | None = None
         self._running: Deferred[None] | None = None
         self._stopping = False
@@ -294,6 +301,7 @@ class Reflector:
             lasted = self._clock.seconds() - started
             if lasted >= timing.settled:
                 self._backoff.reset()
+                self._away.reset()
         self.alive()
         if lasted < seconds - PUNCTUAL:
             self._lost = self._clock.seconds()
@@ -318,7 +326,10 @@ class Reflector:
         self.failures += 1
         if error.expired or error.version_too_new or error.code == 404 or isinstance(error, BadEvent):
             self._version = ""
-        delay = max(self._backoff.next(), error.retry_after or 0.0)
+        if kind in _AWAY:
+            delay = self._away.next()
+        else:
+            delay = max(self._backoff.next(), error.retry_after or 0.0)
         if error.expired and self._backoff.attempts == 1:
             # Nothing is wrong with the server; we are late, and waiting makes us later.
             delay = 0.0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from conversation import (
     A1,
@@ -175,18 +178,23 @@ def test_a_kind_that_vanishes_keeps_its_objects_for_a_while() -> None:
     )
 
 
-def test_waits_double_up_to_their_limit_and_start_over_after_success() -> None:
+@pytest.mark.parametrize(
+    ("refusal_of", "waiting"),
+    [
+        # Nobody is there whom it would cost anything, and what has changed meanwhile is to count soon after the return.
+        (lambda: breaks("connect", "connection refused"), (0.5, 1, 2, 3, 3, 3)),
+        (lambda: answers(refusal(500, "InternalError", "no")), (0.5, 1, 2, 4, 8, 16, 30, 30, 30)),
+    ],
+    ids=["away", "broken"],
+)
+def test_waits_double_up_to_their_limit_and_start_over_after_success(
+    refusal_of: Callable[[], Any], waiting: tuple[float, ...]
+) -> None:
     talk = Conversation()
     talk.follow()
     talk.play(asks("list"))
-    for wait in (0.5, 1, 2, 4, 8, 16, 30, 30, 30):
-        talk.play(
-            breaks("connect", "connection refused"),
-            waits(wait * 0.99),
-            asks_nothing(),
-            waits(wait * 0.02),
-            asks("list"),
-        )
+    for wait in waiting:
+        talk.play(refusal_of(), waits(wait * 0.99), asks_nothing(), waits(wait * 0.02), asks("list"))
     talk.play(
         answers(page(A1, version=5)),
         asks("watch from 5"),
@@ -196,6 +204,15 @@ def test_waits_double_up_to_their_limit_and_start_over_after_success() -> None:
         waits(0.5),
         asks("version"),
     )
+
+
+def test_a_server_that_comes_back_broken_is_asked_as_if_it_had_never_been_away() -> None:
+    talk = Conversation()
+    talk.follow()
+    talk.play(asks("list"))
+    for _ in range(20):
+        talk.play(breaks("connect", "connection refused"), waits(3.01), asks("list"))
+    talk.play(answers(refusal(500, "InternalError", "starting")), waits(0.51), asks("list"))
 
 
 def test_waits_are_jittered() -> None:
