@@ -64,7 +64,8 @@ class Clusters:
         query = parse_query(exchange.query)
         self._lists.need(CLUSTERS)
         more = self._with_projects(exchange.user) if wanted in TRUE else ()
-        return self._lists.answer(self._visibility.clusters(exchange.user, more), query, shown)
+        view = to_managers if self._visibility.manages_clusters(exchange.user) else shown
+        return self._lists.answer(self._visibility.clusters(exchange.user, more), query, view)
 
     def _with_projects(self, user: Identity) -> Iterable[str]:
         if not self._bindings.namespaces(user):
@@ -83,10 +84,19 @@ class Clusters:
 
 def shown(cluster: Object) -> Object:
     """A Cluster without its kubeconfig, and without the token of its agent."""
+    return _without(cluster, _SECRETS)
+
+
+def to_managers(cluster: Object) -> Object:
+    """A Cluster for who manages clusters: they set up agents with the token, and nobody needs the kubeconfig here."""
+    return _without(cluster, frozenset(["kubeconfig"]))
+
+
+def _without(cluster: Object, secrets: frozenset[str]) -> Object:
     connection = field(cluster, "spec", "connection")
-    if not isinstance(connection, dict) or _SECRETS.isdisjoint(connection):
+    if not isinstance(connection, dict) or secrets.isdisjoint(connection):
         return cluster
-    kept = {key: value for key, value in connection.items() if key not in _SECRETS}
+    kept = {key: value for key, value in connection.items() if key not in secrets}
     return {**cluster, "spec": {**cluster["spec"], "connection": kept}}
 
 

@@ -95,6 +95,10 @@ class Visibility:
             return self._orders[CLUSTERS]
         return self._named(CLUSTERS, [*self.granted_clusters(user), *more])
 
+    def manages_clusters(self, user: Identity) -> bool:
+        """Whether ``user`` sees every cluster, as who manages them does."""
+        return self._permissions.sees_all_clusters(user)
+
     def granted_clusters(self, user: Identity) -> list[str]:
         """The names of the clusters in which ``user`` is bound to something.
 
