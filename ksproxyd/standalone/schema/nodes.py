@@ -203,8 +203,24 @@ def prune(node: Node, value: Any, path: str, unknown: list[str]) -> None:
 _TYPE_META = ("apiVersion", "kind", "metadata")
 
 
+#: What a null in a list stands for, as Kubernetes decodes it: the empty value of the element's type.
+_EMPTY: dict[str, Any] = {"bool": False, "int32": 0, "int64": 0, "number": 0, "intstr": 0, "quantity": "0"}
+
+
+def _empty(node: Node) -> Any:
+    """The empty value of a built-in type; null where a structural schema will say whether it may stand there."""
+    if node.rules is not None or node.shape is ANY:
+        return None
+    if node.shape is LEAF:
+        return _EMPTY.get(node.kind, "")
+    return [] if node.shape is LIST else {}
+
+
 def drop_nulls(node: Node, value: Any) -> None:
-    """Remove nulls that the schema does not allow (a default may then take their place)."""
+    """Remove nulls that the schema does not allow (a default may then take their place).
+
+    A list keeps its length: a null among the elements of a built-in type becomes an empty element.
+    """
     if isinstance(value, dict):
         for key in list(value):
             child = node.child(key)
@@ -216,8 +232,11 @@ def drop_nulls(node: Node, value: Any) -> None:
             else:
                 drop_nulls(child, value[key])
     elif isinstance(value, list) and node.items is not None:
-        for item in value:
-            drop_nulls(node.items, item)
+        for index, item in enumerate(value):
+            if item is None:
+                value[index] = _empty(node.items)
+            else:
+                drop_nulls(node.items, item)
 
 
 def set_defaults(node: Node, value: Any) -> None:
