@@ -15,15 +15,17 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
-from ksproxyd.kube.access import ClusterAccess, load_access
+from ksproxyd.kube.access import ClusterAccess
+from ksproxyd.kube.address import parse_server
 from ksproxyd.kube.client import KubeClient
+from ksproxyd.kube.connection import Connection
 from ksproxyd.kube.errors import KubeError
 from ksproxyd.manifests import crds, roles
 from ksproxyd.model.status import StatusError
 from ksproxyd.server.certificates import server_context
 from ksproxyd.server.limits import Limits, Timeouts
 from ksproxyd.server.server import Server
-from ksproxyd.settings import KsproxydSettings, KubernetesSettings, Settings
+from ksproxyd.settings import KsproxydSettings, Settings
 from ksproxyd.settings.secret_file import SecretFileError
 from ksproxyd.standalone.access import Access, admin_token, write_admin_kubeconfig
 from ksproxyd.standalone.api import StandaloneAPI
@@ -40,6 +42,9 @@ from ksproxyd.upstream.pool import TCPDialer, UpstreamTimeouts
 from ksproxyd.upstream.pools import Pools
 
 KUBECONFIG = "admin.kubeconfig"
+
+#: Where it listens if it is for the gateway alone: nobody else learns of the port, nor of the token.
+_UNSHARED = "tcp:0:interface=127.0.0.1"
 
 
 class StandaloneError(Exception):
@@ -63,6 +68,7 @@ class Standalone:
         self._demo: DemoBackend | None = None
         self._folder = Path(settings.state_dir or default_state_dir())
         self._password: str | None = None
+        self._shared = bool(settings.standalone.listen)
 
     @property
     def kubeconfig(self) -> Path:
@@ -73,7 +79,7 @@ class Standalone:
         """Serve, and say how it is reached. Raises :class:`StandaloneError`."""
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            token = admin_token(str(self._folder))
+            token = admin_token(str(self._folder) if self._shared else "")
             self._store = Store(self._settings.standalone.data)
         except (OSError, StoreError) as error:
             raise StandaloneError(f"the embedded Kubernetes API cannot use {self._folder}: {error}") from error
@@ -101,14 +107,22 @@ class Standalone:
             self._server.tls_context = server_context(cert_file, key_file)
             shown = f"[{host.host}]" if ":" in host.host else host.host
             url = f"https://{'127.0.0.1' if host.host in ('0.0.0.0', '::') else shown}:{host.port}"
-            write_admin_kubeconfig(str(self.kubeconfig), url, token, certificate)
+            if self._shared:
+                write_admin_kubeconfig(str(self.kubeconfig), url, token, certificate)
+            else:
+                # One of an earlier start leads nowhere now.
+                self.kubeconfig.unlink(missing_ok=True)
         except OSError as error:
             raise StandaloneError(f"the embedded Kubernetes API cannot use {self._folder}: {error}") from error
-        access = await load_access(KubernetesSettings(kubeconfig=str(self.kubeconfig)), self._reactor)
+        connection = Connection(
+            origin="the embedded Kubernetes API", address=parse_server(url), ca=certificate, token=token.encode()
+        )
+        access = ClusterAccess(connection, self._reactor, os.environ, time.time)
+        await access.renew()
         kept = self._settings.standalone.data
         self.log.warn(
-            "running on the embedded Kubernetes API at {url}, which is for trying things out; objects are kept {where}",
-            url=url,
+            "running on the embedded Kubernetes API{place}, which is for trying things out; objects are kept {where}",
+            place=f" at {url}" if self._shared else "",
             where=f"in {kept}" if kept else "in memory only",
         )
         if self._settings.standalone.demo:
@@ -117,7 +131,7 @@ class Standalone:
 
     async def _listen(self, server: Server) -> Any:
         """Listen; returns the address."""
-        where = self._settings.standalone.listen
+        where = self._settings.standalone.listen or _UNSHARED
         try:
             self._port = await serverFromString(self._reactor, where).listen(server)
         except CannotListenError as error:
@@ -157,8 +171,10 @@ class Standalone:
             lines += [f"  curl {base}{API_PATH}", f"  curl {base}{PROXY_PATH}/hello", f"  curl {base}{SCRIPT_PATH}"]
         else:
             lines += [f"  curl {base}/version"]
-        lines += ["", "and with kubectl, on the embedded Kubernetes API directly:", ""]
-        lines += [f"  kubectl --kubeconfig {self.kubeconfig} get apiservices.extensions.kubesphere.io", ""]
+        lines.append("")
+        if self._shared:
+            lines += ["and with kubectl, on the embedded Kubernetes API directly:", ""]
+            lines += [f"  kubectl --kubeconfig {self.kubeconfig} get apiservices.extensions.kubesphere.io", ""]
         if self._password is not None:
             # Once: nothing but its hash is kept.
             lines += [f"log in at {base}/oauth/login as {ADMIN} with the password {self._password}", ""]

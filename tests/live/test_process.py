@@ -53,6 +53,27 @@ def test_first_run_serves_the_sample_extension_and_prints_how_to_reach_it(tmp_pa
         assert program.wait() == 0
 
 
+def test_embedded_api_without_an_address_is_for_the_gateway_alone(tmp_path: Path, state: Path) -> None:
+    port = free_port()
+    config = tmp_path / "ksproxyd.yaml"
+    config.write_text('ksproxyd:\n  standalone: {listen: "", demo: true}\n')
+    (state / "admin.kubeconfig").write_text("of an earlier start")
+    command = ksproxyd(
+        *("run", "--config", str(config), "--standalone", "--authorization", "AlwaysAllow"),
+        *("--listen", f"tcp:{port}:interface=127.0.0.1", "--state-dir", str(state)),
+    )
+    with Program(command, tmp_path) as program:
+        until(lambda: "log in at" in program.output() and ready(port), program.output)  # type: ignore[arg-type]
+        assert get_json(f"http://127.0.0.1:{port}/kapis/demo.ksproxyd.io/v1alpha1/hello")["hello"]
+        names = {item["metadata"]["name"] for item in get_json(f"http://127.0.0.1:{port}/api/v1/namespaces")["items"]}
+        assert "kubesphere-system" in names
+        assert "kubectl" not in program.output()
+        kept = {path.name for path in state.iterdir()}
+        assert not kept & {"admin.kubeconfig", "admin.token"}
+        program.signal(signal.SIGTERM)
+        assert program.wait() == 0
+
+
 def test_the_first_user_is_made_once(tmp_path: Path, state: Path) -> None:
     port = free_port()
     given = tmp_path / "password"
