@@ -255,14 +255,24 @@ def test_fact_28_a_silent_shell(world: TerminalWorld) -> None:
     book.line("S: nothing")
 
 
-def test_fact_33_a_browser_that_vanishes(world: TerminalWorld) -> None:
-    book = world.play(BEGUN)
+@pytest.mark.parametrize("shell", ["?shell=sh", ""])
+def test_fact_33_a_browser_that_vanishes(world: TerminalWorld, shell: str) -> None:
+    """A minute later its shell is hung up, and nothing is left of the exec, also if that took a signal."""
+    book = world.play(f'C: open namespaces/n1/pods/web-0/exec{shell}\nS: 101\nS: out ""')
+    shell_of_it = world.exec
+    shell_of_it.print(b"$ ")
+    book.line('S: out "$ "')
     book.line("W: 100")
+    assert shell_of_it.typed() == b""
+    # The last that is heard of it.
+    book.line('C: type "x"')
     book.browser.client.reading = False
-    world.wait(60.0)
-    assert world.exec.typed() == b"\x03\x04"
-    world.wait(5.0)
-    assert not world.exec.open
+    world.wait(50.0)
+    assert shell_of_it.typed() == b"x"
+    world.wait(10.0)
+    assert shell_of_it.typed() == b"\x03\x04\x04"
+    assert not shell_of_it.open
+    assert len(world.execs) == (1 if shell else 2)
 
 
 @pytest.mark.parametrize("silent", [True, False])

@@ -27,6 +27,7 @@ from ksproxyd.kube.client import KubeClient
 from ksproxyd.kube.pacing import pause
 from ksproxyd.server.exchange import Exchange
 from ksproxyd.settings import Settings
+from ksproxyd.settings.terminal import TerminalSettings
 from ksproxyd.terminal.endings import Where
 from ksproxyd.terminal.execution import Access as ClusterAccess
 from ksproxyd.terminal.execution import Executions
@@ -50,6 +51,12 @@ TRADE = "/oauth/terminal_ticket"
 _LOOK = 0.1
 
 FILE = "/namespaces/{namespace}/pods/{pod}/file"
+
+
+def patience(options: TerminalSettings) -> float:
+    """How long a browser may be silent: when the time for that is over, its shell has been hung up, too."""
+    # Keys first, then a signal (ksproxyd.terminal.hanging_up). However long shells may take, browsers have time, too.
+    return max(options.pong_timeout / 2, options.pong_timeout - 2 * options.hang_up)
 
 
 class Terminals:
@@ -87,7 +94,7 @@ class Terminals:
             clock,
             max_message=options.max_message_size,
             ping_interval=options.ping_interval,
-            pong_timeout=options.pong_timeout,
+            pong_timeout=patience(options),
             linger=self._linger,
         )
         self.executions = Executions(
