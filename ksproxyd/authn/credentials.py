@@ -66,6 +66,10 @@ class BadSubprotocol(ValueError):
     """A token was offered as a subprotocol in a way that cannot be served. The text says what to do."""
 
 
+class TwoTokens(BadSubprotocol):
+    """Nobody can say whose request it is (spec 05, fact 58)."""
+
+
 def websocket_token(offered: bytes) -> tuple[str, bytes] | None:
     """The token among the subprotocols that a WebSocket client offers, and the others; None if there is none.
 
@@ -80,7 +84,7 @@ def websocket_token(offered: bytes) -> tuple[str, bytes] | None:
         if not name.startswith(SUBPROTOCOL):
             others.append(name)
         elif token is not None:
-            raise BadSubprotocol("more than one token is offered as a subprotocol; offer one")
+            raise TwoTokens("more than one token is offered as a subprotocol; offer one")
         else:
             token = name[len(SUBPROTOCOL) :]
     if token is None:

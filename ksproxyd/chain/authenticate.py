@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from ksproxyd.authn.authenticator import Authenticator
-from ksproxyd.authn.credentials import BadSubprotocol, websocket_token
-from ksproxyd.authn.rejection import INVALID, Rejected, SharedUnavailable, credentials_required
+from ksproxyd.authn.credentials import BadSubprotocol, TwoTokens, websocket_token
+from ksproxyd.authn.rejection import INVALID, MALFORMED, Rejected, SharedUnavailable, credentials_required
 from ksproxyd.authn.tokens.claims import Claims
 from ksproxyd.chain import Outcome, Step
 from ksproxyd.model.identity import ANONYMOUS, Identity
@@ -57,15 +57,17 @@ def authenticate_step(authenticator: Authenticator, anonymous: bool, tickets: Ti
 
     def authenticate(exchange: Exchange) -> Outcome:
         header = exchange.fields.get(b"authorization")
-        if header is None:
-            if exchange.upgrade is not None:
-                ticket = take_ticket(exchange) if tickets is not None else ""
-                if ticket:
-                    return with_ticket(exchange, ticket)
-                header = take_subprotocol(exchange)
-            elif anonymous and exchange.connection.certificate is None:
-                # An exchange is nobody's until somebody is found.
-                return None
+        if exchange.upgrade is not None:
+            ticket = take_ticket(exchange) if header is None and tickets is not None else ""
+            if ticket:
+                return with_ticket(exchange, ticket)
+            # Also where another one counts: no backend is to see it.
+            offered = take_subprotocol(exchange)
+            if header is None:
+                header = offered
+        elif header is None and anonymous and exchange.connection.certificate is None:
+            # An exchange is nobody's until somebody is found.
+            return None
         if header is None or not header.strip():
             nothing_shown(exchange)
             return None
@@ -118,15 +120,18 @@ PUBLIC = ("/oauth/", "/terminal", "/.well-known/", "/healthz", "/livez", "/ready
 
 
 def take_subprotocol(exchange: Exchange) -> bytes | None:
-    """A token that a WebSocket client offers as a subprotocol becomes its ``Authorization``, which is returned.
+    """A token that a WebSocket client offers as a subprotocol is taken away; returned is the ``Authorization`` for it.
 
-    Raises the 400 for one that is offered in a way that cannot be served.
+    A client that shows none otherwise has this one then. Raises the error for what cannot be served: the 401 for two
+    tokens, the 400 otherwise.
     """
     offered = exchange.fields.get(b"sec-websocket-protocol")
     if offered is None or exchange.upgrade is None or exchange.upgrade.lower() != b"websocket":
         return None
     try:
         found = websocket_token(offered)
+    except TwoTokens as error:
+        raise Rejected(MALFORMED, str(error)).error() from None
     except BadSubprotocol as error:
         raise bad_request(str(error)) from None
     if found is None:
@@ -134,7 +139,8 @@ def take_subprotocol(exchange: Exchange) -> bytes | None:
     token, others = found
     exchange.fields.replace(b"Sec-WebSocket-Protocol", others)
     header = b"Bearer " + token.encode("ascii")
-    exchange.fields.add(b"Authorization", header)
+    if exchange.fields.get(b"authorization") is None:
+        exchange.fields.add(b"Authorization", header)
     return header
 
 
