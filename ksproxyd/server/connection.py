@@ -300,6 +300,8 @@ class ServerConnection(RequestStream):
         exchange.sink = None
         self.server.finished(exchange)
         if exchange is self._asking:
+            # Nothing has been read since: closing over what may have come would be a reset, as below.
+            self._deaf = self._deaf or not exchange.keep_alive
             self._stay_with_http()
         if not exchange.keep_alive:
             self.current = None
