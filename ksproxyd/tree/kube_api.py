@@ -27,6 +27,7 @@ _WRITES = frozenset(["create", "update"])
 
 _REFUSED = frozenset([401])
 _OURS = frozenset([b"authorization"])
+_COOKIES = frozenset([b"cookie"])
 
 
 class Access(Protocol):
@@ -78,36 +79,41 @@ class KubeAPI:
         #: Looks at what is written that gives rights to somebody, if there is such a one.
         self.guard: WriteGuard | None = None
         self._lines: tuple[object, bytes] = (None, b"")
-        self._plan, self._users_plan = self._make_plans(access.target)
+        self._plan, self._upgrades_plan, self._users_plan = self._make_plans(access.target)
         self._unsubscribe = access.subscribe(self._retarget)
 
-    def _make_plans(self, target: Target) -> tuple[Plan, Plan]:
-        """The plan for everything, and the one for users."""
+    def _make_plans(self, target: Target) -> tuple[Plan, Plan, Plan]:
+        """The plan for requests, the one for upgrades, and the one for users."""
         pool = self._pools.hold(target)
-        plan = Plan(
-            "kubernetes",
-            pool,
-            drop=_OURS,
-            credentials=self._credentials,
-            more=None if self._groups is None else self._in_the_name_of,
-            on_answer=self._watch_refusals,
-            on_statuses=_REFUSED,
-            cell=self._cell,
+        # A page behind a Service's proxy may have cookies of its own; what runs in a pod or sits behind a tunnel must
+        # not get those by which somebody is signed in elsewhere (spec 05, 11.3).
+        plan, upgrades = (
+            Plan(
+                "kubernetes",
+                pool,
+                drop=drop,
+                credentials=self._credentials,
+                more=None if self._groups is None else self._in_the_name_of,
+                on_answer=self._watch_refusals,
+                on_statuses=_REFUSED,
+                cell=self._cell,
+            )
+            for drop in (_OURS, _OURS | _COOKIES)
         )
         users = Plan(
             "kubernetes",
             pool,
-            drop=_OURS | DROP,
+            drop=_OURS | _COOKIES | DROP,
             credentials=self._credentials,
             more=self.users.request_lines if self._groups is None else self._users_lines,
             on_answer=self._answered_users,
             cell=self._cell,
         )
-        return plan, users
+        return plan, upgrades, users
 
     def _retarget(self, old: Target, new: Target) -> None:
         """Credentials for TLS have changed: new connections use them, streams on old ones live on."""
-        self._plan, self._users_plan = self._make_plans(new)
+        self._plan, self._upgrades_plan, self._users_plan = self._make_plans(new)
         self._pools.release(old)
 
     def close(self) -> None:
@@ -149,10 +155,10 @@ class KubeAPI:
             return self.users.admit(exchange, partial(self._forward_users, exchange, target))
         if info.resource in GUARDED and exchange.method not in READS and self.guard is not None and guarded(info):
             return self.guard.admit(exchange, partial(self._forward, exchange, target))
-        return self._proxy.forward(exchange, self._plan, target)
+        return self._forward(exchange, target)
 
     def _forward(self, exchange: Exchange, target: bytes) -> Outcome:
-        return self._proxy.forward(exchange, self._plan, target)
+        return self._proxy.forward(exchange, self._plan if exchange.upgrade is None else self._upgrades_plan, target)
 
     def _forward_users(self, exchange: Exchange, target: bytes) -> Outcome:
         return self._proxy.forward(exchange, self._users_plan, target)
