@@ -16,11 +16,12 @@ from ksproxyd.authn.authenticator import Authenticator, Rules
 from ksproxyd.authn.clients import Clients
 from ksproxyd.authn.directory import Directory
 from ksproxyd.authn.external_logins import ProviderLogins
+from ksproxyd.authn.hashing import hashers, usual_number
 from ksproxyd.authn.lockout import Lockout
 from ksproxyd.authn.login import Login
 from ksproxyd.authn.managing.login_history import Retention
 from ksproxyd.authn.managing.service_accounts import ACCOUNT, TOKEN, ServiceAccountTokens
-from ksproxyd.authn.passwords import Passwords, password_pool
+from ksproxyd.authn.passwords import Passwords
 from ksproxyd.authn.providers.mapper import Mapper
 from ksproxyd.authn.providers.registry import Providers
 from ksproxyd.authn.records import LoginRecords
@@ -85,9 +86,8 @@ class Logins:
         self.static_tokens = StaticTokens(state)
         self.tokens = Tokens(reactor, settings, self.store, self.keys, self.static_tokens.holds)
         self.directory = Directory(state.store(USERS), state.store(GROUP_BINDINGS))
-        threads = ours.credentials.password_threads
         self.passwords = Passwords(
-            reactor, password_pool(reactor, threads), threads, ours.credentials.password_queue
+            hashers(reactor), ours.credentials.password_processes or usual_number(), ours.credentials.password_queue
         )
         self.lockout = Lockout(self.store, tries, duration)
         history = Retention(given.login_history_retention_period, given.login_history_maximum_entries)

@@ -258,9 +258,11 @@ class CredentialSettings(Section):
         "Issuers whose tokens are accepted. Empty: `authentication.issuer.url` on the host cluster, any on a member, "
         "where the tokens are the host's.",
     )
-    password_threads: Annotated[Whole, Range(1, 64)] = setting(2, "Threads that compare passwords.")
+    password_processes: Annotated[Whole, Range(0, 64)] = setting(
+        0, "Processes that compare passwords. 0: one less than there are processors, but one at least and two at most."
+    )
     password_queue: Annotated[Whole, Range(1)] = setting(
-        256, "Passwords that may wait for a thread; with more, logins are answered 503."
+        256, "Passwords that may wait for such a process; with more, logins are answered 503."
     )
 
 

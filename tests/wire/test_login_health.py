@@ -74,7 +74,7 @@ def test_logins_are_counted(world: World) -> None:
 
 
 def test_who_is_sent_away_is_counted() -> None:
-    world = World(more="  iam: {manageUsers: false}\n  credentials: {passwordThreads: 1, passwordQueue: 1}")
+    world = World(more="  iam: {manageUsers: false}\n  credentials: {passwordProcesses: 1, passwordQueue: 1}")
     try:
         passwords = world.logins.passwords
         with passwords.place(), passwords.place():

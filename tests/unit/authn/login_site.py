@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
 from ksproxyd.authn.directory import Directory
+from ksproxyd.authn.hashing_worker import answer
 from ksproxyd.authn.lockout import Lockout
 from ksproxyd.authn.login import Attempt, ExternalLogins, Login, LoginRefused
 from ksproxyd.authn.passwords import Passwords
@@ -69,27 +70,31 @@ class Counters:
         return float("inf") if ttl is None else self.clock.seconds() + ttl
 
 
-class Threads:
-    """A reactor and a pool in one: work waits until :meth:`work` does it."""
+class Hashing:
+    """Computes hashes when :meth:`work` is called, one at a time."""
 
     def __init__(self) -> None:
-        self.jobs: list[Any] = []
+        self.jobs: list[tuple[bytes, Deferred[bytes]]] = []
         self.most = 0
+        self.closed = False
 
-    def callFromThread(self, function: Any, *args: Any) -> None:
-        function(*args)
-
-    def callInThreadWithCallback(self, done: Any, function: Any, *args: Any) -> None:
-        self.jobs.append((done, function, args))
+    def ask(self, question: bytes) -> Deferred[bytes]:
+        done: Deferred[bytes] = Deferred()
+        self.jobs.append((question, done))
         self.most = max(self.most, len(self.jobs))
+        return done
 
     def work(self) -> bool:
-        """One of the threads finishes; whether there was one."""
+        """One of them is found; whether there was one."""
         if not self.jobs:
             return False
-        done, function, args = self.jobs.pop(0)
-        done(True, function(*args))
+        question, done = self.jobs.pop(0)
+        done.callback(answer(question))
         return True
+
+    def close(self) -> Deferred[None]:
+        self.closed = True
+        return succeed(None)
 
 
 class Site:
@@ -109,8 +114,8 @@ class Site:
         self.bindings = Store("GroupBinding", self.clock)
         self.directory = Directory(self.users, self.bindings)
         self.counters = Counters(self.clock)
-        self.threads = Threads()
-        self.passwords = Passwords(self.threads, self.threads, 2, queue, cost=4)
+        self.hashing = Hashing()
+        self.passwords = Passwords(self.hashing, 2, queue, cost=4)
         self.records: list[tuple[Any, ...]] = []
         self.locks: list[tuple[str, str | None, float]] = []
         self.lockout = Lockout(self.counters, tries, duration)
@@ -151,7 +156,7 @@ class Site:
     def run(self) -> None:
         """Let everything happen."""
         self.clock.advance(0)
-        while self.threads.work() or self.due():
+        while self.hashing.work() or self.due():
             self.clock.advance(0)
 
     def due(self) -> bool:

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import threading
-from queue import Queue
 from typing import Any
 
 import bcrypt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from login_site import HASH, PASSWORD, Threads
+from login_site import HASH, PASSWORD, Hashing
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorThreads
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
+from ksproxyd.authn.hashing import HashingFailed
 from ksproxyd.authn.password_policy import cost_of, encoded, is_hash, problem_of
-from ksproxyd.authn.passwords import Busy, Passwords, password_pool
+from ksproxyd.authn.passwords import Busy, Passwords
 
 
 class Bench:
-    def __init__(self, threads: int = 2, queue: int = 10) -> None:
-        self.threads = Threads()
-        self.passwords = Passwords(self.threads, self.threads, threads, queue, cost=4)
+    def __init__(self, most: int = 2, queue: int = 10) -> None:
+        self.hashing = Hashing()
+        self.passwords = Passwords(self.hashing, most, queue, cost=4)
 
     def begin(self, coroutine: Any) -> list[Any]:
         results: list[Any] = []
@@ -32,7 +28,7 @@ class Bench:
 
     def run(self, coroutine: Any) -> Any:
         results = self.begin(coroutine)
-        while self.threads.work():
+        while self.hashing.work():
             pass
         (result,) = results
         if hasattr(result, "raiseException"):
@@ -83,34 +79,33 @@ class TestCompare:
 
     def test_the_dummy_is_compared_with(self) -> None:
         """It must be a hash that bcrypt takes as long for, not one that it refuses."""
-        threads = Threads()
-        passwords = Passwords(threads, threads, 1, 1, cost=4)
+        hashing = Hashing()
         for _ in range(20):
-            assert bcrypt.checkpw(b"x", Passwords(threads, threads, 1, 1, cost=4)._dummy) is False
-        assert cost_of(passwords._dummy.decode()) == 4
-        assert cost_of(Passwords(threads, threads, 1, 1)._dummy.decode()) == 10
+            assert bcrypt.checkpw(b"x", Passwords(hashing, 1, 1, cost=4)._dummy.encode()) is False
+        assert cost_of(Passwords(hashing, 1, 1, cost=4)._dummy) == 4
+        assert cost_of(Passwords(hashing, 1, 1)._dummy) == 10
 
 
 class TestQueue:
-    def test_only_so_many_threads(self, bench: Bench) -> None:
+    def test_only_so_many_at_once(self, bench: Bench) -> None:
         waiting = [bench.begin(bench.passwords.verify(PASSWORD, HASH)) for _ in range(10)]
-        while bench.threads.work():
-            assert len(bench.threads.jobs) <= 2
+        while bench.hashing.work():
+            assert len(bench.hashing.jobs) <= 2
         assert waiting == [[True]] * 10
-        assert bench.threads.most == 2
+        assert bench.hashing.most == 2
 
     def test_full(self) -> None:
-        bench = Bench(threads=1, queue=2)
+        bench = Bench(most=1, queue=2)
         waiting = [bench.begin(bench.passwords.verify(PASSWORD, HASH)) for _ in range(4)]
         assert waiting[3][0].check(Busy)
         assert bench.begin(bench.passwords.hash(PASSWORD))[0].check(Busy)
-        while bench.threads.work():
+        while bench.hashing.work():
             pass
         assert waiting[:3] == [[True]] * 3
         assert bench.run(bench.passwords.verify(PASSWORD, HASH)) is True
 
     def test_given_up(self) -> None:
-        bench = Bench(threads=1, queue=2)
+        bench = Bench(most=1, queue=2)
         results: list[Any] = []
         waiting = [
             Deferred.fromCoroutine(bench.passwords.verify(PASSWORD, HASH)).addBoth(results.append) for _ in range(3)
@@ -119,23 +114,15 @@ class TestQueue:
         waiting[2].cancel()
         assert [r.check(CancelledError) for r in results] == [CancelledError] * 2
         assert bench.run(bench.passwords.verify(PASSWORD, HASH)) is True
-        # The one in the thread ran on; the one behind it never did.
-        assert results[2:] == [True] and not bench.threads.jobs
+        # What was being computed was computed to its end; the one behind it never did.
+        assert results[2:] == [True] and not bench.hashing.jobs
 
-    def test_a_thread_that_fails(self) -> None:
-        class Broken(Threads):
-            def work(self) -> bool:
-                if not self.jobs:
-                    return False
-                self.jobs.pop(0)[0](False, Failure(MemoryError()))
-                return True
-
-        bench = Bench()
-        bench.threads = Broken()
-        bench.passwords = Passwords(bench.threads, bench.threads, 1, 1, cost=4)
+    def test_what_cannot_be_computed(self, bench: Bench) -> None:
         for _ in range(5):
-            with pytest.raises(MemoryError):
-                bench.run(bench.passwords.verify(PASSWORD, HASH))
+            results = bench.begin(bench.passwords.verify(PASSWORD, HASH))
+            bench.hashing.jobs.pop()[1].errback(HashingFailed("no process could be started"))
+            assert results[0].check(HashingFailed)
+        assert bench.run(bench.passwords.verify(PASSWORD, HASH)) is True
 
     def test_closed(self, bench: Bench) -> None:
         running = [bench.begin(bench.passwords.verify(PASSWORD, HASH)) for _ in range(4)]
@@ -143,25 +130,9 @@ class TestQueue:
         bench.passwords.close().addCallback(closed.append)
         assert not closed and [r[0].check(CancelledError) for r in running[2:]] == [CancelledError] * 2
         assert bench.begin(bench.passwords.verify(PASSWORD, HASH))[0].check(Busy)
-        while bench.threads.work():
+        while bench.hashing.work():
             pass
-        assert closed == [None] and running[:2] == [[True], [True]]
-
-
-def test_a_reactor_without_threads() -> None:
-    """Its own pool is used, and left alone at the end."""
-
-    class Reactor(Threads):
-        def getThreadPool(self) -> Threads:
-            return self
-
-    reactor = Reactor()
-    passwords = Passwords(reactor, password_pool(reactor, 2), 2, 5, cost=4)
-    results: list[bool] = []
-    Deferred.fromCoroutine(passwords.verify(PASSWORD, HASH)).addCallback(results.append)
-    reactor.work()
-    passwords.close().addCallback(lambda _: results.append(False))
-    assert results == [True, False]
+        assert closed == [None] and running[:2] == [[True], [True]] and bench.hashing.closed
 
 
 class TestPolicy:
@@ -197,30 +168,3 @@ class TestPolicy:
             raw = encoded(password)
             assert raw is not None and len(raw) <= 72
             bcrypt.hashpw(raw, bcrypt.gensalt(4))
-
-
-def test_threads_end() -> None:
-    """A real pool, with a reactor that brings results back in this thread."""
-    @implementer(IReactorThreads)
-    class Reactor:
-        def __init__(self) -> None:
-            self.calls: Queue[Any] = Queue()
-
-        def callFromThread(self, function: Any, *args: Any) -> None:
-            self.calls.put((function, args))
-
-    reactor = Reactor()
-    before = threading.active_count()
-    passwords = Passwords(reactor, password_pool(reactor, 2), 2, 50, cost=4)
-    results: list[bool] = []
-    for n in range(20):
-        verified = Deferred.fromCoroutine(passwords.verify(PASSWORD if n % 2 else "wrong", HASH))
-        verified.addCallback(results.append)
-    while len(results) < 20:
-        function, args = reactor.calls.get(timeout=30)
-        function(*args)
-    assert sorted(results) == [False] * 10 + [True] * 10
-    assert before < threading.active_count() <= before + 2
-    closed: list[None] = []
-    passwords.close().addCallback(closed.append)
-    assert closed == [None] and threading.active_count() == before

@@ -10,7 +10,7 @@ import bcrypt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from login_site import HASH, PASSWORD, Threads
+from login_site import HASH, PASSWORD, Hashing
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from user_server import Server, refusal
@@ -64,8 +64,8 @@ class World:
         self.clock.advance(START)
         self.server = Server(self.clock, subresource=subresource)
         self.leadership = Leading(leading)
-        self.threads = Threads()
-        self.passwords = Passwords(self.threads, self.threads, 1, 10, cost=4)
+        self.hashing = Hashing()
+        self.passwords = Passwords(self.hashing, 1, 10, cost=4)
         self.ended: list[str] = []
         client: Any = self.server
         self.manager = UserManager(
@@ -90,11 +90,11 @@ class World:
         """Let time pass, and what falls into it happen."""
         end = self.clock.seconds() + seconds
         while self.clock.seconds() < end:
-            while self.threads.work() or any(c.getTime() <= self.clock.seconds() for c in self.clock.getDelayedCalls()):
+            while self.hashing.work() or any(c.getTime() <= self.clock.seconds() for c in self.clock.getDelayedCalls()):
                 self.clock.advance(0)
             later = [c.getTime() for c in self.clock.getDelayedCalls()]
             self.clock.advance(min([end, *later]) - self.clock.seconds())
-        while self.threads.work():
+        while self.hashing.work():
             self.clock.advance(0)
 
     def user(self, name: str) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def stop(world: World) -> None:
     done: list[Any] = []
     Deferred.fromCoroutine(world.manager.stop()).addBoth(done.append)
     assert done == [None]
-    while world.threads.work():
+    while world.hashing.work():
         pass
     assert not world.clock.getDelayedCalls()
 

@@ -1,0 +1,68 @@
+"""Password hashes in real child processes: right, replaced when killed, polite, and gone at the end."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import bcrypt
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import gatherResults
+
+from ksproxyd.authn.hashing import Processes, check, make
+from ksproxyd.kube.pacing import pause
+
+PASSWORD = b"Gr\xc3\xbc\xc3\x9fe1Welt \n"
+#: As cheap as bcrypt can be, and one that takes a while (some hundred milliseconds).
+HASH = bcrypt.hashpw(PASSWORD, bcrypt.gensalt(4)).decode()
+SLOW = bcrypt.hashpw(PASSWORD, bcrypt.gensalt(12)).decode()
+
+
+def children() -> set[int]:
+    """Process ids of the workers that are our children."""
+    ours = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return {int(pid) for pid in ours if b"hashing_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+
+
+async def until(condition: Any) -> None:
+    for _ in range(500):
+        if condition():
+            return
+        await pause(reactor, 0.02)  # type: ignore[arg-type]
+    raise AssertionError(f"{condition} did not come true")
+
+
+@pytest_twisted.ensureDeferred
+async def test_questions_and_the_end() -> None:
+    hashing = Processes(reactor)
+    answers = await gatherResults([hashing.ask(check(PASSWORD, HASH)), hashing.ask(check(b"wrong", HASH))])
+    assert answers == [b"yes", b"no"] and len(children()) == 2
+    made = await hashing.ask(make(PASSWORD, bcrypt.gensalt(4)))
+    assert bcrypt.checkpw(PASSWORD, made) and len(children()) == 2
+    (nice,) = {os.getpriority(os.PRIO_PROCESS, pid) for pid in children()}
+    assert nice == 19
+    await hashing.close()
+    assert not children()
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_that_is_killed_is_replaced() -> None:
+    hashing = Processes(reactor)
+    await hashing.ask(check(PASSWORD, HASH))
+    (first,) = children()
+    asked = hashing.ask(check(PASSWORD, SLOW))
+    os.kill(first, signal.SIGKILL)
+    assert await asked == b"yes"
+    (second,) = children()
+    assert second != first
+    # What ends us is not for it, as in a terminal both get it.
+    os.kill(second, signal.SIGINT)
+    assert await hashing.ask(check(PASSWORD, HASH)) == b"yes" and children() == {second}
+    os.kill(second, signal.SIGKILL)
+    await until(lambda: not children())
+    assert await hashing.ask(check(PASSWORD, HASH)) == b"yes"
+    await hashing.close()
+    assert not children()
