@@ -145,13 +145,14 @@ class Login:
             raise LoginRefused("password", "the user name or the password is empty")
         if provider:
             return await self._by_provider(username, password, attempt, provider, record_type)
-        record, right = await self._local(username, password, attempt)
+        once = record_type != "Password"
+        record, right = await self._local(username, password, attempt, in_turn=once)
         if not right or record is None:
             if record is not None:
                 self._record(record.name, record_type, "", attempt, success=False)
             raise LoginRefused("password", "the user name or the password is wrong")
         self._admit(record, attempt)
-        if record_type != "Password":
+        if once:
             self._record(record.name, record_type, "", attempt, success=True)
         return record
 
@@ -173,9 +174,13 @@ class Login:
     # -- our own users -----------------------------------------------------------------------------------------
 
     async def _local(
-        self, username: str, password: str, attempt: Attempt, *, by_name: bool = False
+        self, username: str, password: str, attempt: Attempt, *, by_name: bool = False, in_turn: bool = False
     ) -> tuple[UserRecord | None, bool]:
-        """Who ``username`` is, if anybody, and whether the password is theirs."""
+        """Who ``username`` is, if anybody, and whether the password is theirs.
+
+        ``in_turn`` lets whatever else waits go before and after: a login is followed and preceded by as much work as it
+        is itself, and many come at once.
+        """
         if not self._directory.synced:
             raise SharedUnavailable("the users are not known yet")
         try:
@@ -183,8 +188,7 @@ class Login:
         except Busy:
             raise LoginRefused("busy", "too many passwords wait to be compared", 1) from None
         with place:
-            # Many come at once, each a fraction of a millisecond: others get their turn in between.
-            if not self._turnstile.alone():
+            if in_turn:
                 await self._turnstile.turn()
             record = self._directory.find(username) if by_name else self._resolve(username)
             subject = f"user:{username if record is None else record.name}"
@@ -198,6 +202,8 @@ class Login:
                     raise _limited(locked.seconds) from None
         if not right or record is None:
             return record, False
+        if in_turn:
+            await self._turnstile.turn()
         # It may have been changed while we were busy.
         now = self._directory.find(record.name)
         return now, now is not None and now.password_hash == record.password_hash

@@ -1,7 +1,4 @@
-"""One a turn: work that is short but comes in crowds lets everything else that waits go in between.
-
-Who comes alone need not wait for a turn of the reactor, which is work as well.
-"""
+"""One a turn: work that takes a while and comes in crowds lets everything else that waits go in between."""
 
 from __future__ import annotations
 
@@ -10,16 +7,15 @@ from collections import deque
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-#: Seconds after which the next one is no crowd. Each takes a fraction of that.
-ALONE = 0.002
+#: For so many that wait another one goes through in a turn: they must not come faster than they go.
+CROWD = 32
 
 
 class Turnstile:
-    """Lets one through in each turn of the reactor, in the order in which they came."""
+    """Lets one through in each turn of the reactor, in the order in which they came; more if many wait."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._last = float("-inf")
         self._waiting: deque[Deferred[None]] = deque()
         self._call: IDelayedCall | None = None
 
@@ -27,20 +23,8 @@ class Turnstile:
         """How many wait."""
         return len(self._waiting)
 
-    def alone(self) -> bool:
-        """Go through at once, if nobody waits and nobody has gone through in the last :data:`ALONE` seconds.
-
-        If not, wait for :meth:`turn`.
-        """
-        now = self._clock.seconds()
-        # The clock may have been set back.
-        if self._call is not None or 0 <= now - self._last < ALONE:
-            return False
-        self._last = now
-        return True
-
     def turn(self) -> Deferred[None]:
-        """Fires in a later turn of the reactor, in which it fires for nobody else. Cancelling it gives up waiting."""
+        """Fires in a later turn of the reactor. Cancelling it gives up waiting."""
         mine: Deferred[None] = Deferred(self._waiting.remove)
         self._waiting.append(mine)
         if self._call is None:
@@ -49,10 +33,10 @@ class Turnstile:
 
     def _next(self) -> None:
         self._call = None
-        if not self._waiting:
-            return
-        first = self._waiting.popleft()
-        self._last = self._clock.seconds()
-        if self._waiting:
-            self._call = self._clock.callLater(0, self._next)
-        first.callback(None)
+        for _ in range(1 + len(self._waiting) // CROWD):
+            if not self._waiting:
+                return
+            first = self._waiting.popleft()
+            if self._waiting and self._call is None:
+                self._call = self._clock.callLater(0, self._next)
+            first.callback(None)
