@@ -31,8 +31,10 @@ AGENT = 512
 #: not written yet.
 FIRST_WAIT, LAST_WAIT, FLUSH = 1.0, 30.0, 3.0
 #: Records that are written at once, and after so many at most so many a second: a flood of logins is not made one of
-#: writes, which cost more than the logins do.
-BURST, RATE = 20, 50.0
+#: writes, which cost more than the logins do. The second rate is for when many wait.
+BURST, RATE, HASTE = 20, 10.0, 50.0
+#: From so many on they are many.
+MANY = 200
 #: The field manager by which the API server knows our writes.
 MANAGER = "ksproxyd"
 
@@ -165,10 +167,11 @@ class LoginRecords:
     async def _turn(self) -> None:
         """Wait until another one may be written; at the end there is no time for that."""
         now = self._clock.seconds()
-        self._allowed, self._since = min(float(BURST), self._allowed + (now - self._since) * RATE), now
+        rate = RATE if len(self._waiting) < MANY else HASTE
+        self._allowed, self._since = min(float(BURST), self._allowed + (now - self._since) * rate), now
         self._allowed -= 1.0
         if self._allowed < 0.0 and not self._stopped:
-            await pause(self._clock, -self._allowed / RATE)
+            await pause(self._clock, -self._allowed / rate)
 
     def _ended(self, failure: Failure) -> None:
         lost = len(self._waiting)

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, globalLogPublisher
 from user_server import Server, refusal
 
-from ksproxyd.authn.records import AGENT, BURST, FLUSH, LOGIN_RECORDS, RATE, USER_REF, LoginRecords
+from ksproxyd.authn.records import AGENT, BURST, FLUSH, HASTE, LOGIN_RECORDS, MANY, RATE, USER_REF, LoginRecords
 from ksproxyd.kube.errors import KubeUnreachable
 
 
@@ -118,9 +118,10 @@ def test_a_flood_is_written_slowly() -> None:
         world.add(f"user-{number}")
     world.clock.advance(0)
     assert len(world.written()) == BURST
-    world.clock.pump([1 / RATE] * 9)
+    # A little more than that, as 0.1 s is no whole number of binary fractions.
+    world.clock.pump([1.001 / RATE] * 9)
     assert len(world.written()) == BURST + 9
-    world.clock.advance(1 / RATE)
+    world.clock.advance(1.001 / RATE)
     assert len(world.written()) == BURST + 10 and world.records.lost == 0
     # Who has waited may go fast again.
     world.clock.advance(BURST / RATE)
@@ -128,6 +129,20 @@ def test_a_flood_is_written_slowly() -> None:
         world.add(f"user-{number}")
     world.clock.advance(0)
     assert len(world.written()) == 2 * BURST + 10
+
+
+def test_many_are_written_faster() -> None:
+    """So that a long flood is not lost."""
+    world = World(queue=1000)
+    for number in range(BURST + MANY + 5):
+        world.add(f"user-{number}")
+    world.clock.advance(0)
+    assert len(world.written()) == BURST
+    world.clock.pump([1.001 / HASTE] * 5)
+    assert len(world.written()) == BURST + 5
+    # As they are no more than many now, it goes on slowly.
+    world.clock.pump([1 / HASTE] * 20)
+    assert len(world.written()) < BURST + 12
 
 
 def test_the_same_success_again(world: World) -> None:
