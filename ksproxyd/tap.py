@@ -206,7 +206,8 @@ class GatewayService(Service):
         # What start-up has made stays; the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(20000, 50, 50)
+        # Few at a time: twenty thousand that have just been made take ten milliseconds to look at.
+        gc.set_threshold(1000, 10, 100)
         if self._standalone is not None and self.gateway is not None:
             self._standalone.introduce(self.gateway.listeners.addresses)
         if self._reload_wanted:
