@@ -94,7 +94,8 @@ class Authenticator:
         self._directory = directory
         self._service_account = service_account
         self.remembered = Remembered(most)
-        self._waiting: dict[bytes, list[Deferred[Entry]]] = {}
+        #: Who waits for what the store says of a token, by the round in which it was asked and the header.
+        self._waiting: dict[tuple[int, bytes], list[Deferred[Entry]]] = {}
         self._asking: set[Deferred[Any]] = set()
         self._round = 0
         self._unsubscribe = directory.subscribe(self.remembered.drop_user)
@@ -196,21 +197,23 @@ class Authenticator:
 
     async def _bearer(self, header: bytes, token: str) -> Entry:
         """The entry for a token; whoever asks for the same one meanwhile waits for the same answer."""
-        known = self._waiting.get(header)
-        waiting = self._waiting[header] = [] if known is None else known
+        # An answer from before a revocation is none for whoever comes after it.
+        place = (self._round, header)
+        known = self._waiting.get(place)
+        waiting = self._waiting[place] = [] if known is None else known
         mine: Deferred[Entry] = Deferred(waiting.remove)
         waiting.append(mine)
         if known is None:
             asking = Deferred.fromCoroutine(self._look(header, token))
             self._asking.add(asking)
-            asking.addBoth(self._looked, header, waiting, asking)
+            asking.addBoth(self._looked, place, waiting, asking)
         return await mine
 
     def _looked(
-        self, result: Entry | Failure, header: bytes, waiting: list[Deferred[Entry]], asking: Deferred[Any]
+        self, result: Entry | Failure, place: tuple[int, bytes], waiting: list[Deferred[Entry]], asking: Deferred[Any]
     ) -> None:
         self._asking.discard(asking)
-        del self._waiting[header]
+        del self._waiting[place]
         for each in tuple(waiting):
             if isinstance(result, Failure):
                 each.errback(result)
@@ -219,21 +222,23 @@ class Authenticator:
 
     async def _look(self, header: bytes, token: str) -> Entry:
         entry = self.remembered.get(header)
+        asked = self._round
         if entry is not None and self._clock.seconds() < entry.expires:
             if await self._tokens.still_good(entry.claims):
-                self._believe(entry)
+                self._believe(entry, asked)
                 return entry
             self.remembered.drop(header)
         claims = await self._tokens.verify(token)
         identity = self._identity(claims)
         entry = Entry(identity, claims, float(claims.exp) if claims.exp else NEVER, 0.0, 0.0)
-        self._believe(entry)
+        self._believe(entry, asked)
         self.remembered.put(header, entry)
         return entry
 
-    def _believe(self, entry: Entry) -> None:
+    def _believe(self, entry: Entry, asked: int) -> None:
+        """``asked`` is the round in which the store was asked: what was revoked since then, it did not know."""
         believed = self.rules.believed_for
-        entry.round = self._round
+        entry.round = asked
         if believed is None or entry.claims.token_type == STATIC:
             entry.until, entry.refresh = entry.expires, NEVER
         else:
@@ -245,19 +250,21 @@ class Authenticator:
         entry.confirming = True
         asking = Deferred.fromCoroutine(self._tokens.still_good(entry.claims))
         self._asking.add(asking)
-        asking.addBoth(self._confirmed, header, entry, asking)
+        asking.addBoth(self._confirmed, header, entry, self._round, asking)
 
-    def _confirmed(self, result: bool | Failure, header: bytes, entry: Entry, asking: Deferred[Any]) -> None:
+    def _confirmed(
+        self, result: bool | Failure, header: bytes, entry: Entry, asked: int, asking: Deferred[Any]
+    ) -> None:
         self._asking.discard(asking)
         entry.confirming = False
         if isinstance(result, Failure):
             # Not confirmed is not refuted: the entry ends at its time, and whoever comes then is told.
             if not result.check(SharedUnavailable, CancelledError):
                 self.log.failure("asking about a token failed", result)
-        elif result:
-            self._believe(entry)
-        else:
+        elif not result:
             self.remembered.drop(header)
+        elif asked >= entry.round:
+            self._believe(entry, asked)
 
     def _identity(self, claims: Claims) -> Identity:
         if claims.token_type == STATIC:

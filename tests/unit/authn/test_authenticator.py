@@ -248,6 +248,39 @@ def test_what_was_revoked_here_ends_at_once() -> None:
     assert site.tokens.asked == ["verify good", "still_good"]
 
 
+@pytest.mark.parametrize("before", ["nothing", "known", "confirmed ahead"])
+def test_what_is_revoked_while_its_token_is_asked_about_is_not_believed(before: str) -> None:
+    site = Site(believed_for=1.0)
+    if before != "nothing":
+        site.ask()
+        site.clock.advance(0.6 if before == "confirmed ahead" else 1.0)
+    hold = site.tokens.hold = Deferred()
+    if before == "confirmed ahead":
+        assert site.authenticator.known(HEADER) is not None
+    else:
+        assert site.ask() is None
+    site.authenticator.doubt()
+    # The store's answer is from before that.
+    site.tokens.hold = None
+    hold.callback(None)
+    site.tokens.good = False
+    del site.tokens.verified["good"]
+    assert site.authenticator.known(HEADER) is None
+    assert site.refused().message.startswith("token revoked")
+
+
+def test_who_asks_after_a_revocation_does_not_get_the_answer_from_before() -> None:
+    site = Site()
+    hold = site.tokens.hold = Deferred()
+    assert site.ask() is None
+    site.authenticator.doubt()
+    site.tokens.hold = None
+    site.tokens.error = Rejected(REVOKED)
+    assert site.refused().message.startswith("token revoked")
+    site.tokens.error = None
+    hold.callback(None)
+
+
 def test_service_accounts_have_no_groups_and_end_with_their_object() -> None:
     site = Site()
     name = "kubesphere:serviceaccount:demo:robot"
