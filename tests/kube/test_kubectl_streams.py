@@ -8,11 +8,13 @@ import os
 import pty
 import random
 import re
+import statistics
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from typing import Any
 import pytest
 
 from .cluster import Cluster
+from .conftest import Measured
 from .kubectl import FALLBACK, Kubectl
 from .objects import pod
 
@@ -110,6 +113,36 @@ def test_logs_follow(kubectl: Kubectl, cluster: Cluster) -> None:
         assert process.wait(20) == 0
 
 
+def test_the_first_line_of_a_log(kubectl: Kubectl, cluster: Cluster, measured: Measured) -> None:
+    """It is there as soon as without the gateway, within 300 ms (spec 05, fact 59): the median of a few each."""
+    run_pod(kubectl, cluster, "speaker", "echo first; sleep 3600")
+    directly = Kubectl(kubectl.program, cluster.kubeconfig, kubectl.home, kubectl.namespace)
+    took: dict[Kubectl, list[float]] = {directly: [], kubectl: []}
+    for number in range(6):
+        for each, seconds in took.items():
+            begun = time.monotonic()
+            with each.start("logs", "-f", "speaker") as process:
+                try:
+                    assert process.stdout is not None
+                    wait_for(process.stdout, b"first\n")
+                    # The first time kubectl looks around first.
+                    if number:
+                        seconds.append(time.monotonic() - begun)
+                finally:
+                    process.kill()
+    alone, through = (statistics.median(seconds) for seconds in took.values())
+    measured(f"the first line of kubectl logs -f: {alone * 1e3:.0f} ms directly, {through * 1e3:.0f} ms through")
+    assert through - alone < 0.3
+
+
+def test_a_command_runs_once(kubectl: Kubectl, shell: str, protocol: dict[str, str], request: Any) -> None:
+    """An upgrade is sent once: what a program has done is done once (spec 05, fact 62)."""
+    name = "ran-" + request.node.callspec.id
+    for times in (1, 2):
+        assert run(kubectl, protocol, "exec", shell, "--", "sh", "-c", f"echo ran >> {name}").returncode == 0
+        assert run(kubectl, protocol, "exec", shell, "--", "cat", name).stdout == b"ran\n" * times
+
+
 def test_exec_output_and_exit_code(kubectl: Kubectl, shell: str, protocol: dict[str, str]) -> None:
     done = run(kubectl, protocol, "exec", shell, "--", "sh", "-c", "echo to out; echo to err >&2; exit 7")
     assert done.returncode == 7
@@ -186,14 +219,21 @@ def test_cp_both_ways(kubectl: Kubectl, shell: str, protocol: dict[str, str], tm
 
 
 BODY = random.randbytes(256 << 10)
+TOGETHER = 20
 
 
 class Forwarded(BaseHTTPRequestHandler):
-    """What listens in the Pod: a body for a GET, and what was sent back for a POST."""
+    """What listens in the Pod: a body for a GET, and what was sent back for a POST.
+
+    A GET of ``/together`` is answered when as many have come as are to be in flight at once.
+    """
 
     protocol_version = "HTTP/1.1"
+    together = threading.Barrier(TOGETHER)
 
     def do_GET(self) -> None:
+        if self.path == "/together":
+            self.together.wait(30)
         self.send(BODY)
 
     def do_POST(self) -> None:
@@ -221,27 +261,49 @@ def forwarded_port() -> Iterator[int]:
     server.server_close()
 
 
-def test_port_forward(kubectl: Kubectl, shell: str, protocol: dict[str, str], forwarded_port: int) -> None:
-    with kubectl.start("-v=4", "port-forward", f"pod/{shell}", f":{forwarded_port}", environ=protocol) as process:
+@contextmanager
+def forwarding(kubectl: Kubectl, protocol: dict[str, str], name: str, port: int) -> Iterator[int]:
+    """``kubectl port-forward`` to a Pod's port, while it is needed; the port on this side."""
+    with kubectl.start("-v=4", "port-forward", f"pod/{name}", f":{port}", environ=protocol) as process:
         try:
             assert process.stdout is not None and process.stderr is not None
             said = wait_for(process.stdout, b"\n").decode()
-            port = int(re.match(r"Forwarding from 127\.0\.0\.1:(\d+) -> ", said)[1])  # type: ignore[index]
-
-            def ask(number: int) -> bool:
-                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-                sent = bytes([number]) * (128 << 10)
-                try:
-                    connection.request("GET", "/")
-                    got = connection.getresponse().read()
-                    connection.request("POST", "/", sent)
-                    return got == BODY and connection.getresponse().read() == sent
-                finally:
-                    connection.close()
-
-            with ThreadPoolExecutor(12) as pool:
-                assert list(pool.map(ask, range(48))) == [True] * 48
+            yield int(re.match(r"Forwarding from 127\.0\.0\.1:(\d+) -> ", said)[1])  # type: ignore[index]
             assert process.poll() is None
         finally:
             process.kill()
         assert FALLBACK not in process.stderr.read().decode().lower()
+
+
+def test_port_forward(kubectl: Kubectl, shell: str, protocol: dict[str, str], forwarded_port: int) -> None:
+    with forwarding(kubectl, protocol, shell, forwarded_port) as port:
+
+        def ask(number: int) -> bool:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            sent = bytes([number]) * (128 << 10)
+            try:
+                connection.request("GET", "/")
+                got = connection.getresponse().read()
+                connection.request("POST", "/", sent)
+                return got == BODY and connection.getresponse().read() == sent
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(12) as pool:
+            assert list(pool.map(ask, range(48))) == [True] * 48
+
+
+def test_twenty_at_once(kubectl: Kubectl, shell: str, protocol: dict[str, str], forwarded_port: int) -> None:
+    """None is answered before all have arrived (spec 05, fact 59)."""
+    with forwarding(kubectl, protocol, shell, forwarded_port) as port:
+
+        def ask(_: int) -> bool:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=40)
+            try:
+                connection.request("GET", "/together")
+                return connection.getresponse().read() == BODY
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(TOGETHER) as pool:
+            assert list(pool.map(ask, range(TOGETHER))) == [True] * TOGETHER
