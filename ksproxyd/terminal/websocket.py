@@ -167,6 +167,12 @@ class WebSocket:
         self._rules.sendCloseFrame(code, encode_truncate(reason, _REASON))
         self._await_end()
 
+    def abort(self) -> None:
+        """Let go of the browser at once, whatever has not been said."""
+        if self._stream is not None:
+            self._stream.abort()
+        self._end(BROKEN, "the browser was let go of")
+
     def pause(self) -> None:
         """Take no more messages for now. Those of the same few hundred bytes may still come."""
         self._paused = True

@@ -47,8 +47,8 @@ PREFIX = "/kapis/terminal.kubesphere.io/v1alpha2"
 #: Where the sign-in cookie is good.
 TRADE = "/oauth/terminal_ticket"
 
-#: Seconds between looks at whether the last browsers have said goodbye.
-_LOOK = 0.1
+#: Seconds that browsers have at least to say goodbye, and between looks at whether the last ones have.
+_GOODBYE, _LOOK = 1.0, 0.1
 
 FILE = "/namespaces/{namespace}/pods/{pod}/file"
 
@@ -84,7 +84,7 @@ class Terminals:
     ) -> None:
         options, timing = settings.terminal, settings.ksproxyd.timeouts
         self._clock = clock
-        self._linger = timing.tunnel_linger
+        self._grace = options.shutdown_grace
         self.origins = Origins(options.allowed_origins)
         self.access = Access(rights, authorizer, authenticator, browsers)
         self.tickets = Tickets(store, self.origins, browsers, authenticator.identity_of, random_bytes)
@@ -95,7 +95,7 @@ class Terminals:
             max_message=options.max_message_size,
             ping_interval=options.ping_interval,
             pong_timeout=patience(options),
-            linger=self._linger,
+            linger=timing.tunnel_linger,
         )
         self.executions = Executions(
             clock,
@@ -149,10 +149,12 @@ class Terminals:
 
     async def stop(self) -> None:
         """End every session (``terminal.shutdownGrace``), then everything else."""
+        end = self._clock.seconds() + max(self._grace, _GOODBYE)
         await self.registry.stop()
-        end = self._clock.seconds() + self._linger
         while self.sockets.open and self._clock.seconds() < end:
             await pause(self._clock, _LOOK)
+        for socket in tuple(self.sockets.open):
+            socket.abort()
         self.executions.stop()
         await self.kubectl.stop()
         await self.nodes.stop()
