@@ -85,18 +85,19 @@ def log_in(url: str, name: str) -> str:
 
 @dataclass
 class Asked:
-    """One request: when it was sent and answered (monotonic seconds), and how."""
+    """One request: when it was sent and answered (monotonic seconds), and how; ``why`` is what a refusal says."""
 
     sent: float
     answered: float
     status: int
+    why: str = ""
 
 
 @dataclass
 class Asker:
     """Asks for one path with one token, again and again, in a thread of its own; ``asked`` is what came of it.
 
-    Where there is no answer the status is 0. Use with ``with``.
+    Where there is no answer the status is 0, and ``why`` the error. Use with ``with``.
     """
 
     url: str
@@ -119,6 +120,21 @@ class Asker:
         assert self._thread is not None
         self._thread.join()
 
+    def answers(self, since: float = 0.0) -> list[Asked]:
+        """The answers to what was sent after then."""
+        return [asked for asked in self.asked if asked.sent > since]
+
+    def told(self, since: float) -> str:
+        """The answers from then on for people: each run of equal ones in a line, with seconds since then."""
+        lines: list[str] = []
+        before = ""
+        for asked in self.answers(since):
+            now = f"{asked.status} {asked.why}".strip()
+            if now != before:
+                lines.append(f"  sent {asked.sent - since:+.3f} answered {asked.answered - since:+.3f}: {now}")
+            before = now
+        return "\n".join(lines) or "  nothing was asked"
+
     def _run(self) -> None:
         parts = urlsplit(self.url)
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=20)
@@ -128,12 +144,13 @@ class Asker:
             try:
                 connection.request("GET", self.path, headers=headers)
                 response = connection.getresponse()
-                response.read()
+                body = response.read()
                 status = response.status
-            except (OSError, http.client.HTTPException):
+                why = "" if status == 200 else body[:300].decode(errors="replace")
+            except (OSError, http.client.HTTPException) as error:
                 connection.close()
-                status = 0
-            self.asked.append(Asked(sent, time.monotonic(), status))
+                status, why = 0, repr(error)
+            self.asked.append(Asked(sent, time.monotonic(), status, why))
         connection.close()
 
 

@@ -7,7 +7,6 @@ have heard of it.
 
 from __future__ import annotations
 
-import dataclasses
 import http.client
 import threading
 import time
@@ -21,16 +20,13 @@ import pytest
 from .binaries import Binaries
 from .client import ApiClient, ApiError
 from .cluster import Cluster
-from .conftest import Measured, start_cluster
+from .conftest import Measured
 from .gateway_process import Gateway
-from .objects import config_map
-from .objects import namespace as namespace_object
-from .people import IAM, Asked, Asker, apply_user, log_in, oauth_client, reader_binding, reader_role
-from .test_revocation import SETTINGS
+from .people import Asked, Asker, apply_user, log_in, reader_binding
+from .rights_site import SETTINGS, bindings, maps, rights_cluster
 
 NAMESPACE = "outage"
-MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
-BINDINGS = f"{IAM}/namespaces/{NAMESPACE}/rolebindings"
+MAPS, BINDINGS = maps(NAMESPACE), bindings(NAMESPACE)
 USERS = [f"user-{number}" for number in range(8)]
 
 OUTAGE = 60.0
@@ -45,17 +41,8 @@ GRACE = 1.0
 
 @pytest.fixture(scope="module")
 def cluster(binaries: Binaries, folder: Path) -> Iterator[Cluster]:
-    cluster = start_cluster(dataclasses.replace(binaries, node=None), folder / "rights-outage")
-    try:
-        api = cluster.api
-        for name in ("kubesphere-system", NAMESPACE):
-            api.create("/api/v1/namespaces", namespace_object(name))
-        api.create("/api/v1/namespaces/kubesphere-system/secrets", oauth_client())
-        api.create(MAPS, config_map("app", a="1"))
-        api.create(f"{IAM}/namespaces/{NAMESPACE}/roles", reader_role(NAMESPACE))
+    with rights_cluster(binaries, folder / "rights-outage", NAMESPACE) as cluster:
         yield cluster
-    finally:
-        cluster.stop()
 
 
 class Book:
