@@ -101,7 +101,7 @@ async def has_secret(client: OAuthClient, shown: str, passwords: Passwords) -> b
     if client.secret[:1] == "s" and _SHA256.fullmatch(client.secret):
         return hmac.compare_digest("sha256:" + hashlib.sha256(given).hexdigest(), client.secret)
     # Digests are of one length: how long the secret is, is not told either.
-    return hmac.compare_digest(hashlib.sha256(given).digest(), hashlib.sha256(client.secret.encode()).digest())
+    return hmac.compare_digest(hashlib.blake2b(given).digest(), hashlib.blake2b(client.secret.encode()).digest())
 
 
 class Clients:

@@ -119,7 +119,8 @@ class Login:
         self._locked = locked
         self._remembered = RememberedPasswords(clock, key or secrets.token_bytes(32))
         self._turns = Turns(clock)
-        self._turnstile = Turnstile(clock)
+        #: For all that is done about logins, so that it does not hold everything else up.
+        self.turnstile = Turnstile(clock)
         self._outside = 0
         self._limited = {record.name for record in directory.records() if record.state == LIMITED}
         self._forgiving: set[Deferred[None]] = set()
@@ -189,7 +190,7 @@ class Login:
             raise LoginRefused("busy", "too many passwords wait to be compared", 1) from None
         with place:
             if in_turn:
-                await self._turnstile.turn()
+                await self.turnstile.turn()
             record = self._directory.find(username) if by_name else self._resolve(username)
             subject = f"user:{username if record is None else record.name}"
             source = network_of(attempt.source)
@@ -203,7 +204,7 @@ class Login:
         if not right or record is None:
             return record, False
         if in_turn:
-            await self._turnstile.turn()
+            await self.turnstile.turn()
         # It may have been changed while we were busy.
         now = self._directory.find(record.name)
         return now, now is not None and now.password_hash == record.password_hash

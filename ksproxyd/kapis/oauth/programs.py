@@ -54,7 +54,7 @@ class Programs:
         by_secret = ClientAuthentication(clients, passwords)
         id_tokens = IdTokens(tokens, url=ours.compat.url_claim)
         grants = Grants(clock, tokens, login, directory, self.codes, self.devices, id_tokens)
-        self._token = TokenEndpoint(by_secret, grants)
+        self._token = TokenEndpoint(by_secret, grants, login.turnstile)
         self._device = DeviceAuthorizationEndpoint(by_secret, self.devices, Site(settings))
         self._revocation = Revocation(by_secret, tokens)
         self._introspection = Introspection(by_secret, tokens, directory, service_account, users=own_users)

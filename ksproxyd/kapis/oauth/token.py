@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ksproxyd.authn.login import Attempt
+from ksproxyd.authn.turnstile import Turnstile
 from ksproxyd.kapis.bodies import NO_STORE
 from ksproxyd.kapis.oauth.client_auth import ClientAuthentication, Form
 from ksproxyd.kapis.oauth.errors import OAuthError, for_programs, invalid_request
@@ -18,14 +19,16 @@ ADVERTISED = ("authorization_code", "refresh_token", DEVICE_CODE)
 
 
 class TokenEndpoint:
-    """Finds out which client asks and what for, and hands out what :class:`Grants` gives."""
+    """Finds out which client asks and what for, and hands out what :class:`Grants` gives: one a turn."""
 
-    def __init__(self, authentication: ClientAuthentication, grants: Grants) -> None:
+    def __init__(self, authentication: ClientAuthentication, grants: Grants, turnstile: Turnstile) -> None:
         self._authentication = authentication
         self._grants = grants
+        self._turnstile = turnstile
         self.post: Handler = for_programs(self._post)
 
     async def _post(self, exchange: Exchange) -> Response:
+        await self._turnstile.turn()
         form = await self._authentication.read(exchange)
         return Response.json(200, _answer(await self._granted(exchange, form)), NO_STORE)
 
