@@ -6,9 +6,9 @@
 - old login records go, and the time of the last login is noted;
 - the annotation with the global role mirrors the GlobalRoleBinding.
 
-Only where nobody else does it (``ksproxyd.iam.manageUsers``): in ``auto``, while ks-controller-manager is not at work
-(:mod:`ksproxyd.authn.managing.rival`). Of several gateways the leading one does it; a lock is written by the one that
-has seen it. Every write replaces an object that was read just before and fails if it has changed meanwhile, so whoever
+Only where nobody else does it (``ksproxyd.iam.manageUsers``): in ``auto``, while ks-controller-manager is not there
+(:mod:`ksproxyd.state.controller_manager`). Of several gateways the leading one does it; a lock is written by the one
+that has seen it. Every write replaces an object that was read just before and fails if it has changed meanwhile, so whoever
 else writes loses nothing, and the next look finds what is left to do.
 """
 
@@ -24,7 +24,6 @@ from twisted.python.failure import Failure
 
 from ksproxyd.authn.managing.belongings import GLOBAL_ROLE_BINDINGS, delete, remove_belongings
 from ksproxyd.authn.managing.login_history import Entry, Retention, entry, last_login, surplus
-from ksproxyd.authn.managing.rival import Rival
 from ksproxyd.authn.managing.user_order import (
     deleting,
     has_finalizer,
@@ -43,6 +42,7 @@ from ksproxyd.kube.client import KubeClient
 from ksproxyd.kube.errors import KubeError
 from ksproxyd.kube.pacing import Pacer, pause
 from ksproxyd.settings import Settings
+from ksproxyd.state.controller_manager import ControllerManager
 from ksproxyd.state.election import Leadership
 from ksproxyd.state.kinds import USERS
 from ksproxyd.state.store import Object, Store
@@ -110,7 +110,7 @@ class UserManager:
         self._rules = rules
         self._end_sessions = ended
         self._tell = changed
-        self._rival = Rival(clock, client) if mode == "auto" else None
+        self._rival = ControllerManager(clock, client, "users", "ksproxyd.iam.manageUsers") if mode == "auto" else None
         self._queue: WorkQueue[_Key] = WorkQueue(clock, random, self._handle, self._failed)
         #: What is in no hurry waits here, so that nothing else waits behind it.
         self._later: WorkQueue[_Key] = WorkQueue(clock, random, self._handle_slowly, self._failed)
@@ -126,7 +126,7 @@ class UserManager:
     @property
     def managing(self) -> bool:
         """Whether users are looked after here, by one gateway or another."""
-        return self._started and (self._rival is None or not self._rival.running)
+        return self._started and (self._rival is None or not self._rival.there)
 
     @property
     def leading(self) -> bool:

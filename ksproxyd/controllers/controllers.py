@@ -19,13 +19,13 @@ from ksproxyd.controllers.builtin import BuiltinRoles
 from ksproxyd.controllers.changes import Changes
 from ksproxyd.controllers.namespaces import WHAT as PROJECT
 from ksproxyd.controllers.namespaces import Projects
-from ksproxyd.controllers.presence import Presence
 from ksproxyd.controllers.roles import KINDS, RoleAggregation
 from ksproxyd.controllers.workspaces import GOING, TEMPLATE, Workspaces
 from ksproxyd.kube.client import KubeClient
 from ksproxyd.kube.errors import KubeError
 from ksproxyd.kube.pacing import Pacer
 from ksproxyd.settings import Settings
+from ksproxyd.state.controller_manager import ControllerManager
 from ksproxyd.state.election import Leadership
 from ksproxyd.state.kinds import (
     BINDING_KINDS,
@@ -89,7 +89,11 @@ class Controllers:
         self._roles = RoleAggregation(state, self._changes, Pacer(reactor), self._add)
         self._projects = Projects(state, self._changes, builtin, self._add)
         self._workspaces = Workspaces(state, self._changes, builtin, settings.multicluster.host_cluster_name, self._add)
-        self._presence = Presence(client) if self._mode == "auto" else None
+        self._presence = (
+            ControllerManager(reactor, client, "roles, workspaces and projects", "ksproxyd.controllers.mode")
+            if self._mode == "auto"
+            else None
+        )
         self._waiting: Deferred[Any] | None = None
         self._synced = False
         self._started = False

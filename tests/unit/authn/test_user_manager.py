@@ -18,13 +18,13 @@ from user_server import Server, refusal
 from ksproxyd.authn.lock_note import LOCKED, read_lock, write_time
 from ksproxyd.authn.managing.belongings import BELONGINGS, GLOBAL_ROLE_BINDINGS
 from ksproxyd.authn.managing.login_history import Entry, Retention, last_login, surplus
-from ksproxyd.authn.managing.rival import NAME, PERIOD
 from ksproxyd.authn.managing.user_order import APPLIED, CHANGED, FINALIZER, GLOBAL_ROLE, in_order, locked, urgent
 from ksproxyd.authn.passwords import Passwords
 from ksproxyd.authn.records import LOGIN_RECORDS, USER_REF
 from ksproxyd.authn.user_manager import AGAIN, FIRST_SWEEP, SETTLE, SWEEP, ManagerRules, UserManager, manager_mode
 from ksproxyd.kube.resource import Resource
 from ksproxyd.settings import load_text
+from ksproxyd.state.controller_manager import DEPLOYMENT, DEPLOYMENTS, LEASE, PERIOD
 from ksproxyd.state.election import LEASES
 from ksproxyd.state.kinds import NAMESPACE
 
@@ -474,7 +474,7 @@ class TestWho:
 
     def lease(self, world: World, holder: str, renewed: int) -> None:
         spec = {"holderIdentity": holder, "renewTime": str(renewed), "leaseDurationSeconds": 30}
-        world.server.put(LEASES, NAME, {"spec": spec}, NAMESPACE)
+        world.server.put(LEASES, LEASE, {"spec": spec}, NAMESPACE)
 
     def test_unless_another_controller_does(self) -> None:
         world = World("auto", start=False)
@@ -502,6 +502,17 @@ class TestWho:
         self.lease(world, "", 101)
         world.run(PERIOD + 1)
         assert world.user("bob")["status"]["state"] == "Active"
+        stop(world)
+
+    def test_another_controller_is_about_to(self) -> None:
+        world = World("auto", start=False)
+        world.server.put(DEPLOYMENTS, DEPLOYMENT, {"spec": {"replicas": 1}}, NAMESPACE)
+        world.manager.start()
+        world.run()
+        assert not world.manager.managing
+        world.server.put(DEPLOYMENTS, DEPLOYMENT, {"spec": {"replicas": 0}}, NAMESPACE)
+        world.run(PERIOD + 1)
+        assert world.manager.managing
         stop(world)
 
     def test_without_a_lease(self) -> None:

@@ -1,8 +1,8 @@
-"""Whether ks-controller-manager is there, which does what the controllers here do.
+"""Whether ks-controller-manager is there, which does what the gateway can do in its place.
 
 It is if its Deployment wants any, or if somebody renews its Lease. Before that is known for certain it counts as there,
 and so it does while it cannot be found out: two who put the same things in order, each in their own way, are worse
-than none.
+than none. A Lease is renewed if it has changed lately by our own clock; clocks need not agree.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ksproxyd.authn.managing.rival import NAME as LEASE
 from ksproxyd.kube.client import KubeClient
 from ksproxyd.kube.errors import KubeError
 from ksproxyd.kube.resource import Resource
@@ -25,20 +24,26 @@ from ksproxyd.state.validation import field, text
 
 DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment", namespaced=True)
 DEPLOYMENT = "ks-controller-manager"
+LEASE = "ks-controller-manager-leader-election"
 
 #: Seconds between two looks; how often a Lease's duration may pass unrenewed; the duration of one that names none.
-PERIOD, PATIENCE, DURATION = 15.0, 2.0, 30.0
+PERIOD, PATIENCE, DURATION = 10.0, 2.0, 30.0
 
 
-class Presence:
-    """``there`` is whether it is; ``changed()`` is called when that has changed."""
+class ControllerManager:
+    """``there`` is whether it is; ``changed()`` is called when that has changed.
+
+    ``tasks`` is what is left to it where it is there, for the log; ``setting`` the one that spares us from asking.
+    """
 
     log = Logger()
 
-    def __init__(self, client: KubeClient) -> None:
+    def __init__(self, clock: IReactorTime, client: KubeClient, tasks: str, setting: str) -> None:
         self.there = True
+        self._clock = clock
         self._client = client
-        self._clock = client.clock
+        self._tasks = tasks
+        self._setting = setting
         self._changed: Callable[[], object] = lambda: None
         self._seen: tuple[str, str] | None = None
         self._since = 0.0
@@ -82,9 +87,9 @@ class Presence:
             return
         self._told, changed, self.there = True, there != self.there, there
         if there:
-            self.log.info("ks-controller-manager is there: roles, workspaces and projects are left to it")
+            self.log.info("ks-controller-manager is there: {tasks} are left to it", tasks=self._tasks)
         else:
-            self.log.info("no ks-controller-manager is there: roles, workspaces and projects are kept in order here")
+            self.log.info("no ks-controller-manager is there: {tasks} are looked after here", tasks=self._tasks)
         if changed:
             self._changed()
 
@@ -116,9 +121,11 @@ class Presence:
             # What was known stays; at the start that is "there".
             self._said = str(failure.value)
             self.log.warn(
-                "whether ks-controller-manager is there cannot be found out: {error} (get on deployments of apps and "
-                "leases of coordination.k8s.io in {namespace} is needed; or set ksproxyd.controllers.mode to true or "
-                "false)",
+                "whether ks-controller-manager is there, to which {tasks} would be left, cannot be found out: {error} "
+                "(get on deployments of apps and leases of coordination.k8s.io in {namespace} is needed; or set "
+                "{setting} to true or false)",
+                tasks=self._tasks,
                 error=self._said,
                 namespace=NAMESPACE,
+                setting=self._setting,
             )
