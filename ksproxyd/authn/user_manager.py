@@ -8,8 +8,8 @@
 
 Only where nobody else does it (``ksproxyd.iam.manageUsers``): in ``auto``, while ks-controller-manager is not there
 (:mod:`ksproxyd.state.controller_manager`). Of several gateways the leading one does it; a lock is written by the one
-that has seen it. Every write replaces an object that was read just before and fails if it has changed meanwhile, so whoever
-else writes loses nothing, and the next look finds what is left to do.
+that has seen it. Every write replaces an object that was read just before and fails if it has changed meanwhile, so
+whoever else writes loses nothing, and the next look finds what is left to do.
 """
 
 from __future__ import annotations
