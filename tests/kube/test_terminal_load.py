@@ -1,4 +1,4 @@
-"""Much of everything: memory stays where it was, and not a byte is lost.
+"""Much of everything, every request in the audit log: memory stays where it was, and not a byte is lost.
 
 ``KSPROXYD_TERMINAL_BYTES`` is how much a file has that goes in and out of a container; 256 MiB, if nothing is said.
 """
@@ -12,15 +12,16 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import pytest
 
 from .binaries import Binaries
 from .conftest import Measured, start_cluster
-from .terminal_site import PROMPT, TerminalSite
+from .terminal_site import PROMPT, SETTINGS, TerminalSite
 
 pytestmark = [pytest.mark.usefixtures("needs_node"), pytest.mark.slow]
 
@@ -30,15 +31,22 @@ SHOWN = 200_000_000
 FILE = int(os.environ.get("KSPROXYD_TERMINAL_BYTES", 1 << 28))
 PIECE = 1 << 20
 
+AUDIT = "terminal-load-audit.log"
+
 GROWTH = 10 << 20
 """Bytes that the gateway may have more while it works than before."""
+
+DOWNLOAD_GROWTH = 5_000_000
+"""The same while a file comes out (spec 05, fact 52)."""
 
 
 @pytest.fixture(scope="module")
 def site(binaries: Binaries, folder: Path, needs_node: None) -> Iterator[TerminalSite]:
     cluster = start_cluster(binaries, folder / "terminal-load")
+    # At this level bodies are recorded as well, if they are small.
+    auditing = {"enable": True, "auditLevel": "RequestResponse", "logOptions": {"path": str(folder / AUDIT)}}
     try:
-        with TerminalSite(cluster, folder / "terminal-load-gateway") as site:
+        with TerminalSite(cluster, folder / "terminal-load-gateway", {**SETTINGS, "auditing": auditing}) as site:
             site.furnish()
             yield site
     finally:
@@ -153,14 +161,15 @@ def test_a_file_goes_in(site: TerminalSite, token: str, digest: str, measured: M
     assert memory.growth <= GROWTH
 
 
-def test_a_file_comes_out(site: TerminalSite, token: str, digest: str, measured: Measured) -> None:
-    folder = container_folder(site, token)
-    for _ in download(site, token, f"{folder}/warm"):
+def test_a_file_comes_out(site: TerminalSite, token: str, digest: str, measured: Measured, folder: Path) -> None:
+    place = container_folder(site, token)
+    before = len(recorded(folder, "get"))
+    for _ in download(site, token, f"{place}/warm"):
         pass
     whole, size = hashlib.sha256(), 0
     with Memory(site) as memory:
         began = time.monotonic()
-        for piece in download(site, token, f"{folder}/big"):
+        for piece in download(site, token, f"{place}/big"):
             whole.update(piece)
             size += len(piece)
         seconds = time.monotonic() - began
@@ -170,7 +179,13 @@ def test_a_file_comes_out(site: TerminalSite, token: str, digest: str, measured:
     )
     assert size == FILE
     assert whole.hexdigest() == digest
-    assert memory.growth <= GROWTH
+    assert memory.growth < DOWNLOAD_GROWTH
+    warm, event = wait_for(lambda: recorded(folder, "get")[before:], 2)
+    assert (event["User"]["username"], event["ResponseStatus"]["code"]) == ("olga", 200)
+    # What it was is not kept, but how much.
+    assert event["ResponseObject"] is None
+    assert event["Annotations"]["ksproxyd.io/response-bytes"] == str(FILE)
+    assert warm["AuditID"] != event["AuditID"]
 
 
 def test_a_download_that_broke_off_goes_on(site: TerminalSite, token: str, digest: str) -> None:
@@ -205,6 +220,22 @@ def test_nothing_is_left(site: TerminalSite) -> None:
     while deleted := [each for each in site.descriptors() if each.endswith("(deleted)")]:
         assert time.monotonic() < deadline, deleted
         time.sleep(0.1)
+
+
+def recorded(folder: Path, verb: str) -> list[dict[str, Any]]:
+    """What the audit log has of files of the Pod."""
+    lines = (folder / AUDIT).read_bytes().splitlines(keepends=True) if (folder / AUDIT).exists() else []
+    events = [json.loads(line) for line in lines if line.endswith(b"\n")]
+    return [each for each in events if each["Verb"] == verb and each["ObjectRef"]["Subresource"] == "file"]
+
+
+def wait_for(read: Callable[[], list[dict[str, Any]]], count: int) -> list[dict[str, Any]]:
+    """So many events: they come in batches."""
+    deadline = time.monotonic() + 15
+    while len(found := read()) < count:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+    return found
 
 
 def container_folder(site: TerminalSite, token: str) -> str:
