@@ -7,13 +7,11 @@ create them here.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from ksproxyd.authz.coverage import missing
-from ksproxyd.authz.decision import Decision
-from ksproxyd.authz.rules import ALL, Rule
+from ksproxyd.authz.escalation import Rights
+from ksproxyd.authz.rules import ALL
 from ksproxyd.model.identity import Identity
-from ksproxyd.model.request_info import GLOBAL, WORKSPACE_LABEL, RequestInfo
+from ksproxyd.model.request_info import GLOBAL, WORKSPACE_LABEL
 from ksproxyd.model.status import forbidden
 from ksproxyd.state.store import Object
 from ksproxyd.state.validation import field, name_of, text
@@ -23,30 +21,6 @@ CREATOR = "kubesphere.io/creator"
 
 #: That it has been set up, and that something is to be done when it is deleted.
 FINALIZER = "kubesphere.io/cascading-deletion"
-
-
-class Rights(Protocol):
-    """The part of :class:`ksproxyd.authz.rights.Rights` that is needed here."""
-
-    def decide(self, user: Identity, info: RequestInfo) -> Decision: ...
-
-    def allowed(
-        self,
-        user: Identity,
-        verb: str,
-        group: str,
-        resource: str,
-        *,
-        subresource: str = "",
-        name: str = "",
-        namespace: str = "",
-        workspace: str = "",
-        scope: str = "",
-    ) -> bool: ...
-
-    def held(
-        self, user: Identity, *, namespace: str = "", workspace: str = "", scope: str = ""
-    ) -> tuple[Rule, ...]: ...
 
 
 def sign(rights: Rights, user: Identity, new: Object) -> bool:

@@ -12,8 +12,10 @@ from typing import Any, Protocol
 
 import msgspec
 
+from ksproxyd.authz import escalation
 from ksproxyd.authz.bindings import MAY_REFER
 from ksproxyd.authz.coverage import missing
+from ksproxyd.authz.decision import Decision
 from ksproxyd.authz.escalation import IAM_GROUP, Escalation
 from ksproxyd.authz.grants import KIND_OF_SCOPE, NATIVE_GROUP, SCOPE_LABEL, Granted
 from ksproxyd.authz.rules import ALL
@@ -25,7 +27,7 @@ from ksproxyd.model.status import StatusError, bad_request, denied
 from ksproxyd.state.kinds import ROLE_KINDS, Kind
 from ksproxyd.state.store import Object
 from ksproxyd.state.validation import field, text
-from ksproxyd.tree.namespace_checks import Rights, check_namespace, sign
+from ksproxyd.tree.namespace_checks import check_namespace, sign
 
 TENANT_GROUP = "tenant.kubesphere.io"
 
@@ -70,6 +72,12 @@ class Reader(Protocol):
     """The part of :class:`ksproxyd.kube.client.KubeClient` that is needed here."""
 
     async def get(self, resource: Resource, name: str, namespace: str = "") -> Object: ...
+
+
+class Rights(escalation.Rights, Protocol):
+    """What those checks need, and whether a request would be let in."""
+
+    def decide(self, user: Identity, info: RequestInfo) -> Decision: ...
 
 
 class Place(msgspec.Struct, frozen=True):
