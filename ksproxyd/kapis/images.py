@@ -18,9 +18,9 @@ from twisted.internet.interfaces import IReactorTime
 from ksproxyd.authn.rejection import SharedUnavailable
 from ksproxyd.authn.shared.store import SharedStore
 from ksproxyd.kapis.bodies import media_type, unsupported_media_type
-from ksproxyd.kapis.multipart import Malformed, read_parts
 from ksproxyd.kapis.router import Route
 from ksproxyd.model.message import Response
+from ksproxyd.model.multipart import Malformed, read_parts
 from ksproxyd.model.status import StatusError, bad_request, not_found, service_unavailable
 from ksproxyd.server.exchange import Exchange
 
@@ -28,6 +28,9 @@ PREFIX = "/static/images"
 
 #: Largest upload, form and all, in bytes.
 LIMIT = 2 * 1024 * 1024
+
+#: Parts that its form may have.
+PARTS = 100
 
 #: How long a browser may keep one, in seconds: the name says what is in it.
 DAY = 86400
@@ -68,7 +71,7 @@ class Images:
             raise unsupported_media_type("multipart/form-data")
         try:
             body = await exchange.read_body(LIMIT)
-            parts = read_parts(exchange.fields.get(b"content-type") or b"", body)
+            parts = read_parts(exchange.fields.get(b"content-type") or b"", body, PARTS)
         except Malformed as error:
             raise bad_request(f"failed to parse multipart form: {error}") from None
         except StatusError as error:

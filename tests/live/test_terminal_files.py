@@ -14,10 +14,10 @@ import pytest_twisted
 from twisted.internet import reactor, task
 from twisted.internet.threads import deferToThread
 
+from ksproxyd.model.multipart import Reader
 from ksproxyd.terminal.channels import V4, V5
 from ksproxyd.terminal.exit_status import EXITED, NOT_STARTED
 from ksproxyd.terminal.files.download import Download, packing, reading, sizing
-from ksproxyd.terminal.files.multipart import Reader
 from ksproxyd.terminal.files.names import BadName, container_path
 from ksproxyd.terminal.files.spool import Duplicate, Full, Room, Spool, TooLarge
 from ksproxyd.terminal.files.upload import Upload

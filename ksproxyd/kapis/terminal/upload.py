@@ -12,12 +12,12 @@ from ksproxyd.kapis.terminal.access import Access
 from ksproxyd.kapis.terminal.answers import container_for, exec_failed
 from ksproxyd.kube.client import KubeClient
 from ksproxyd.model.message import Response
+from ksproxyd.model.multipart import Malformed, Reader, boundary_of
 from ksproxyd.model.query import parameter
 from ksproxyd.model.status import StatusError, bad_request, gateway_timeout, service_unavailable, too_large
 from ksproxyd.server.exchange import Exchange
 from ksproxyd.settings.terminal import TerminalSettings
 from ksproxyd.terminal.execution import Executions
-from ksproxyd.terminal.files.multipart import Malformed, Reader, boundary_of
 from ksproxyd.terminal.files.names import BadName, container_path
 from ksproxyd.terminal.files.spool import Duplicate, Full, InThread, Room, Spool, TooLarge
 from ksproxyd.terminal.files.upload import Upload

@@ -59,9 +59,9 @@ class File:
 
 
 class Spool:
-    """The files of one upload, as :class:`~.multipart.Parts`. ``limit`` are bytes of all of them; 0: none are allowed.
+    """The files of one upload, as :class:`~ksproxyd.model.multipart.Parts`. ``limit`` are bytes of all of them.
 
-    What :meth:`content` takes is written by :meth:`write_out`, which is to be awaited whenever :attr:`full`.
+    With a limit of 0 none are allowed. What :meth:`content` takes is written by :meth:`write_out`, which is to be awaited whenever :attr:`full`.
     """
 
     def __init__(self, in_thread: InThread, limit: int, room: Room) -> None:
@@ -76,7 +76,7 @@ class Spool:
 
     # -- what the form says ------------------------------------------------------------------------------------
 
-    def part(self, name: str, filename: str | None) -> None:
+    def part(self, name: str, filename: str | None, kind: str = "") -> None:
         """A file begins, unless it is a plain field. Raises :class:`~.names.BadName` and :class:`Duplicate`."""
         self._current = None
         if filename is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 #: Largest head of a part in bytes, most parts of a form, and bytes before the first of them.
 HEAD = 8192
@@ -22,8 +22,8 @@ class Malformed(ValueError):
 class Parts(Protocol):
     """Who hears of the parts, in order."""
 
-    def part(self, name: str, filename: str | None) -> None:
-        """A part begins; without a file name it is a field."""
+    def part(self, name: str, filename: str | None, kind: str) -> None:
+        """A part begins; without a file name it is a field. ``kind`` is its ``Content-Type``, in lower case."""
 
     def content(self, data: bytes) -> None:
         """Bytes of the part that began last."""
@@ -41,11 +41,15 @@ def boundary_of(content_type: bytes) -> bytes:
 
 
 class Reader:
-    """Takes the body in pieces of any size. :attr:`done`: the last boundary has come; what follows means nothing."""
+    """Takes the body in pieces of any size. :attr:`done`: the last boundary has come; what follows means nothing.
 
-    def __init__(self, boundary: bytes, parts: Parts) -> None:
+    ``most`` are the parts that a form may have.
+    """
+
+    def __init__(self, boundary: bytes, parts: Parts, most: int = PARTS) -> None:
         self._mark = b"\r\n--" + boundary
         self._parts = parts
+        self._most = most
         # As if a line had ended before: the first boundary may be the very beginning.
         self._buffer = b"\r\n"
         self._count = 0
@@ -103,10 +107,9 @@ class Reader:
             return False
         head, self._buffer = self._buffer[:end], self._buffer[end + 4 :]
         self._count += 1
-        if self._count > PARTS:
-            raise Malformed(f"the form has more than {PARTS} parts")
-        name, filename = _disposition(head)
-        self._parts.part(name, filename)
+        if self._count > self._most:
+            raise Malformed(f"the form has more than {self._most} parts")
+        self._parts.part(*_described(head))
         # The content may be empty, and its end the line that ended the head.
         self._buffer = b"\r\n" + self._buffer if self._buffer.startswith(self._mark[2:]) else self._buffer
         self._step = self._content
@@ -129,18 +132,60 @@ class Reader:
         return False
 
 
-def _disposition(head: bytes) -> tuple[str, str | None]:
-    """Name and file name of a part."""
+def _described(head: bytes) -> tuple[str, str | None, str]:
+    """Name, file name and type of a part."""
+    fields: dict[bytes, bytes] = {}
     for line in head.split(b"\r\n"):
         field, _, value = line.partition(b":")
-        if field.strip().lower() == b"content-disposition":
-            if not value.strip().lower().startswith(b"form-data"):
-                raise Malformed("a part is no form-data")
-            said: dict[bytes, bytes] = {}
-            for name, quoted, plain in _PARAMETER.findall(value):
-                said.setdefault(name.lower(), _ESCAPED.sub(rb"\1", quoted) if quoted or not plain else plain)
-            filename = said.get(b"filename")
-            return said.get(b"name", b"").decode("utf-8", "replace"), (
-                None if filename is None else filename.decode("utf-8", "replace")
-            )
-    raise Malformed("a part does not say what it is: Content-Disposition is missing")
+        fields.setdefault(field.strip().lower(), value.strip())
+    disposition = fields.get(b"content-disposition")
+    if disposition is None:
+        raise Malformed("a part does not say what it is: Content-Disposition is missing")
+    if not disposition.lower().startswith(b"form-data"):
+        raise Malformed("a part is no form-data")
+    said: dict[bytes, bytes] = {}
+    for name, quoted, plain in _PARAMETER.findall(disposition):
+        said.setdefault(name.lower(), _ESCAPED.sub(rb"\1", quoted) if quoted or not plain else plain)
+    filename = said.get(b"filename")
+    kind = fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    return (
+        said.get(b"name", b"").decode("utf-8", "replace"),
+        None if filename is None else filename.decode("utf-8", "replace"),
+        kind.decode("latin-1"),
+    )
+
+
+class Part(NamedTuple):
+    """One part of a form that is in memory; see :meth:`Parts.part`."""
+
+    name: str
+    filename: str | None
+    kind: str
+    content: bytes
+
+
+class _Whole:
+    """Keeps the parts."""
+
+    def __init__(self) -> None:
+        self.parts: list[Part] = []
+        self._head: tuple[str, str | None, str] = ("", None, "")
+        self._content: list[bytes] = []
+
+    def part(self, name: str, filename: str | None, kind: str) -> None:
+        self._head, self._content = (name, filename, kind), []
+
+    def content(self, data: bytes) -> None:
+        self._content.append(data)
+
+    def part_end(self) -> None:
+        self.parts.append(Part(*self._head, b"".join(self._content)))
+
+
+def read_parts(content_type: bytes, body: bytes, most: int) -> list[Part]:
+    """The parts of a form that is in memory already, ``most`` of them. Raises :class:`Malformed`."""
+    found = _Whole()
+    reader = Reader(boundary_of(content_type), found, most)
+    reader.feed(body)
+    reader.end()
+    return found.parts

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ksproxyd.terminal.files.multipart import Malformed, Reader, boundary_of
+from ksproxyd.model.multipart import Malformed, Reader, boundary_of
 
 
 class Heard:
@@ -19,7 +19,7 @@ class Heard:
         self._now: tuple[str, str | None] | None = None
         self._content = b""
 
-    def part(self, name: str, filename: str | None) -> None:
+    def part(self, name: str, filename: str | None, kind: str) -> None:
         assert self._now is None
         self._now, self._content = (name, filename), b""
 
