@@ -61,7 +61,8 @@ class File:
 class Spool:
     """The files of one upload, as :class:`~ksproxyd.model.multipart.Parts`. ``limit`` are bytes of all of them.
 
-    With a limit of 0 none are allowed. What :meth:`content` takes is written by :meth:`write_out`, which is to be awaited whenever :attr:`full`.
+    With a limit of 0 none are allowed. What :meth:`content` takes is written by :meth:`write_out`, which is to be
+    awaited whenever :attr:`full`.
     """
 
     def __init__(self, in_thread: InThread, limit: int, room: Room) -> None:
