@@ -6,56 +6,28 @@ one that GitHub has verified, and comes from the list of addresses, which needs 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from ksproxyd.authn.providers.configuration import Configuration
-from ksproxyd.authn.providers.means import Means
-from ksproxyd.authn.providers.oauth2 import POST, OAuth2, bearer, described, text_of
-from ksproxyd.authn.providers.options import Options
-from ksproxyd.authn.providers.provider import External, Flow, ProviderError, Step
-from ksproxyd.authn.providers.sign_in_page import checked_redirect
-from ksproxyd.authn.providers.trust import Trust
-
-_AUTHORIZE = "https://github.com/login/oauth/authorize"
-_TOKEN = "https://github.com/login/oauth/access_token"
-_USER = "https://api.github.com/user"
-_API = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
+from ksproxyd.authn.providers.code_login import CodeLogin
+from ksproxyd.authn.providers.oauth2 import POST, described, text_of
+from ksproxyd.authn.providers.provider import External, ProviderError
+from ksproxyd.authn.providers.web import WebAnswer
 
 
-class GitHubProvider:
+class GitHubProvider(CodeLogin):
     """``type: GitHubIdentityProvider``."""
 
-    def __init__(self, configuration: Configuration, options: Options, means: Means) -> None:
-        self.configuration = configuration
-        self._web = means.web
-        roots = options.certificates("rootCA", "rootCAData")
-        self._trust = Trust(roots, options.flag("insecureSkipVerify"))
-        endpoint = options.part("endpoint")
-        self._authorize = endpoint.url("authURL", http=means.http) or _AUTHORIZE
-        self._token = endpoint.url("tokenURL", http=means.http) or _TOKEN
-        self._user = endpoint.url("userInfoURL", http=means.http) or _USER
-        callback = means.callback(configuration.name)
-        self._client = OAuth2(options, means.web, self._trust, callback, auth=POST)
-        self._scopes = options.texts("scopes", ("read:user", "user:email"))
+    AUTHORIZE = "https://github.com/login/oauth/authorize"
+    TOKEN = "https://github.com/login/oauth/access_token"
+    USER = "https://api.github.com/user"
+    SCOPES = ("read:user", "user:email")
+    AUTH = POST
+    FIELDS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
 
-    def close(self) -> None:
-        """Nothing goes on here between two sign-ins."""
-
-    @property
-    def redirect_uri(self) -> str:
-        """Where browsers come back to."""
-        return self._client.redirect_uri
-
-    async def begin(self, flow: Flow) -> str:
-        return self._client.address(self._authorize, flow, self._scopes)
-
-    async def finish(self, parameters: Mapping[str, str], flow: Flow) -> External:
-        token = await self._client.exchange(self._token, parameters, flow)
-        headers = {**_API, **bearer(token)}
-        answer = await self._web.get(self._user, self._trust, headers)
+    async def external(self, answer: WebAnswer, headers: Mapping[str, str]) -> External:
         user = answer.json("the user's address")
         if answer.status != 200:
             kind = "credentials" if answer.status in (401, 403) else "unavailable"
@@ -86,13 +58,3 @@ class GitHubProvider:
             if isinstance(entry, dict) and entry.get("primary") is True and entry.get("verified") is True:
                 return text_of(entry, "email")
         return ""
-
-    async def walk(self, username: str, password: str) -> AsyncIterator[Step]:
-        try:
-            answer = await self._web.get(self._user, self._trust, _API)
-        except ProviderError as error:
-            advice = "Check endpoint.userInfoURL, the network between here and there, and rootCAData."
-            yield Step("connect", False, error.message, advice)
-            return
-        yield Step("connect", True, f"{self._user} answers ({answer.status} without a sign-in)")
-        yield checked_redirect(self.configuration.name, self.redirect_uri)
