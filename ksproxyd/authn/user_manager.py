@@ -40,7 +40,7 @@ from ksproxyd.authn.records import LOGIN_RECORDS, LONGEST_LABEL, MANAGER, USER_R
 from ksproxyd.authn.user_record import RESERVED
 from ksproxyd.kube.client import KubeClient
 from ksproxyd.kube.errors import KubeError
-from ksproxyd.kube.pacing import Pacer, pause
+from ksproxyd.kube.pacing import REST, Pacer, pause
 from ksproxyd.settings import Settings
 from ksproxyd.state.controller_manager import ControllerManager
 from ksproxyd.state.election import Leadership
@@ -394,7 +394,7 @@ class UserManager:
 
         if not await self._read_all(LOGIN_RECORDS, visit):
             return
-        pacer = Pacer(self._clock)
+        pacer = Pacer(self._clock, rest=REST)
         pacer.begin()
         for user, entries in histories.items():
             obj = self._users.get(("", user))
@@ -426,7 +426,7 @@ class UserManager:
 
         if not await self._read_all(GLOBAL_ROLE_BINDINGS, visit):
             return
-        pacer = Pacer(self._clock)
+        pacer = Pacer(self._clock, rest=REST)
         pacer.begin()
         for obj in tuple(self._users.values()):
             name = name_of(obj)

@@ -106,3 +106,19 @@ def test_a_cancelled_pause_leaves_no_timer() -> None:
     waiting.cancel()
     waiting.addErrback(lambda failure: failure.trap(CancelledError))
     assert clock.getDelayedCalls() == []
+
+
+def test_one_that_nobody_waits_for_rests() -> None:
+    clock, told = Clock(), list[str]()
+
+    async def loop() -> None:
+        await Pacer(clock, rest=0.005).turn()
+        told.append("went on")
+
+    Deferred.fromCoroutine(loop())
+    for _ in range(3):
+        clock.advance(0.001)
+    assert told == []
+    clock.advance(0.002)
+    clock.advance(0)
+    assert told == ["went on"]
