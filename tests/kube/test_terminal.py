@@ -6,6 +6,7 @@ import base64
 import copy
 import hashlib
 import random
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -285,6 +286,29 @@ def test_a_login_that_runs_out_ends_the_session(site: TerminalSite, folder: Path
         with pytest.raises(Refused) as refused:
             short.shell(token)
         assert refused.value.status == 401
+
+
+def test_a_gateway_that_is_stopped(site: TerminalSite, folder: Path, measured: Measured) -> None:
+    grace = 10.0
+    settings = copy.deepcopy(SETTINGS)
+    settings["terminal"] |= {"shutdownGrace": f"{grace:.0f}s"}
+    with TerminalSite(site.cluster, folder / "terminals-stopped", settings) as other:
+        token = other.user("sigrid")
+        with other.shell(token) as idle, other.shell(token) as busy, other.shell(token) as silent:
+            for terminal in (idle, busy, silent):
+                terminal.expect(PROMPT)
+            busy.type("trap '' INT; echo bu''sy; while :; do sleep 0.2; done\r")
+            busy.expect("busy")
+            stopped = time.monotonic()
+            other.gateway.process.signal(signal.SIGTERM)
+            # The third one says nothing any more, not goodbye either.
+            for terminal in (idle, busy):
+                assert terminal.end(grace) == (1001, "shutting down")
+                assert "is being shut down" in terminal.toasts[0]
+            assert other.gateway.process.wait(grace * 3) == 0, other.gateway.process.tail()
+            seconds = time.monotonic() - stopped
+    measured(f"a gateway with three terminals ended {seconds:.1f} s after SIGTERM, with a grace time of {grace:.0f} s")
+    assert seconds <= grace
 
 
 PATHS = [

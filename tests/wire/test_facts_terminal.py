@@ -23,6 +23,7 @@ from support_terminals import GROUP, SHELL, Playbook, TerminalWorld, exit_status
 from support_websocket import CLOSE, PING, PONG, TEXT, frame, handshake
 from test_terminal_own_pods import KUBECTL, LEASES, pods, run
 from test_terminal_page import cookie_of
+from test_terminal_playbooks import STORIES
 from twisted.internet.defer import ensureDeferred
 
 from ksproxyd.testing import Conversation, Request
@@ -31,8 +32,6 @@ TESTS = Path(__file__).parents[1]
 
 _FILES = {
     "access": "wire/test_terminal_access.py",
-    "chaos": "kube/test_terminal_chaos.py",
-    "execution": "wire/test_terminal_execution.py",
     "files": "wire/test_terminal_files_api.py",
     "flow": "unit/terminal/test_session_flow.py",
     "here": "wire/test_facts_terminal.py",
@@ -96,7 +95,7 @@ ROWS: dict[int, str] = {
     "kube::test_who_loses_the_right_loses_the_session",
     36: "stories::test_fact_36_idle here::test_036_pings_are_no_activity",
     37: "stories::test_fact_37_the_gateway_stops here::test_037_the_gateway_ends_within_the_grace_time "
-    "registry::test_the_process_stops_with_shells_that_do_not chaos::test_nothing_is_left",
+    "registry::test_the_process_stops_with_shells_that_do_not kube::test_a_gateway_that_is_stopped",
     38: "limits::test_thirty_starts_in_a_minute_and_the_next_one_is_refused here::test_038_thirty_starts_in_a_minute",
     39: "pods::test_the_first_session_of_a_user_makes_the_pod own::test_the_kubectl_terminal",
     40: "own::test_no_kubeconfig pods::test_without_a_kubeconfig_there_is_no_pod",
@@ -113,6 +112,23 @@ ROWS: dict[int, str] = {
     50: "files::test_looking_is_not_enough kube::test_who_has_no_terminal",
     51: "files::test_what_breaks_off_has_no_end",
     52: "load::test_a_file_comes_out",
+}
+
+#: Which of the stories of ``stories::test_stories`` are meant, where a row names it.
+TOLD: dict[int, tuple[str, ...]] = {
+    13: ("fact 13: a shell that fails is not replaced",),
+    15: (
+        "fact 15: a pod that is not there",
+        "fact 15: the first container",
+        "fact 15: the container of the annotation",
+        "fact 15: an annotation that names none",
+    ),
+    16: ("a session as the stock console has it",),
+    17: ("a session as the stock console has it",),
+    18: ("a session as the stock console has it",),
+    27: ("fact 27: an operation of another version", "fact 27: no JSON", "fact 27: a size that is none"),
+    31: ("a session as the stock console has it",),
+    32: ("fact 32: the cluster goes",),
 }
 
 
@@ -132,6 +148,8 @@ def test_every_row_has_its_tests() -> None:
             if not name.startswith("test_") or name not in names(_FILES[where]):
                 missing.append(f"fact {number}: {_FILES[where]}::{name}")
     assert not missing
+    assert set(TOLD) == {number for number, said in ROWS.items() if "stories::test_stories" in said.split()}
+    assert not {story for told in TOLD.values() for story in told} - set(STORIES)
 
 
 # -- what no other file shows --------------------------------------------------------------------------------------

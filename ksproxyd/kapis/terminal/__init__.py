@@ -47,8 +47,9 @@ PREFIX = "/kapis/terminal.kubesphere.io/v1alpha2"
 #: Where the sign-in cookie is good.
 TRADE = "/oauth/terminal_ticket"
 
-#: Seconds that browsers have at least to say goodbye, and between looks at whether the last ones have.
-_GOODBYE, _LOOK = 1.0, 0.1
+#: Seconds that browsers have at least to say goodbye, and that are left for everything else; between looks at whether
+#: the last ones have said it.
+_GOODBYE, _LAST, _LOOK = 1.0, 1.0, 0.1
 
 FILE = "/namespaces/{namespace}/pods/{pod}/file"
 
@@ -149,7 +150,7 @@ class Terminals:
 
     async def stop(self) -> None:
         """End every session (``terminal.shutdownGrace``), then everything else."""
-        end = self._clock.seconds() + max(self._grace, _GOODBYE)
+        end = self._clock.seconds() + max(self._grace - _LAST, _GOODBYE)
         await self.registry.stop()
         while self.sockets.open and self._clock.seconds() < end:
             await pause(self._clock, _LOOK)
