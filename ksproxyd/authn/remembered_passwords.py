@@ -51,7 +51,7 @@ class RememberedPasswords:
         self._entries.pop(name, None)
 
     def _mac(self, hash: str, password: bytes) -> bytes:
-        # A hash has no NUL in it, so this is one pair only. BLAKE2 with a key is a MAC (RFC 7693, 2.9), and needs none of
-        # what OpenSSL looks up for each of its own.
+        # A hash has no NUL in it, so this is one pair only. BLAKE2 with a key is a MAC (RFC 7693, 2.9), and needs none
+        # of what OpenSSL looks up for each of its own.
         pair = hash.encode("utf-8", "surrogatepass") + b"\0" + password
         return blake2b(pair, key=self._key, digest_size=32).digest()
