@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,16 @@ def read(name: str) -> dict[str, dict[str, list[str]]]:
         assert equals, line
         section.setdefault(key.strip(), []).append(value.strip())
     return sections
+
+
+@cache
+def calls_of(name: str) -> frozenset[str]:
+    """The system calls of a set that systemd knows, those of the sets in it included."""
+    if not name.startswith("@"):
+        return frozenset([name])
+    command = ["systemd-analyze", "syscall-filter", "--no-pager", name]
+    listed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()[1:]
+    return frozenset().union(*(calls_of(line.strip()) for line in listed if line.strip()[:1] not in ("", "#")))
 
 
 @pytest.fixture
@@ -74,6 +85,21 @@ class TestService:
         }
         assert {key: service.get(key, [None])[-1] for key in expected} == expected
         assert service["SystemCallFilter"][0] == "@system-service"
+
+    def test_lowering_ones_own_priority_is_all_that_may_be_done_to_resources(
+        self, service: dict[str, list[str]]
+    ) -> None:
+        if shutil.which("systemd-analyze") is None:
+            pytest.skip("systemd-analyze is not installed")
+        allowed: set[str] = set()
+        for line in service["SystemCallFilter"]:
+            # The first line makes it a list of what is allowed; the others add to it or, with ~, take away.
+            calls = set().union(*(calls_of(name) for name in line.removeprefix("~").split()))
+            allowed = allowed - calls if line.startswith("~") else allowed | calls
+        # Password hashes are compared in processes that make way for the one that serves.
+        assert allowed & calls_of("@resources") == {"setpriority"}
+        assert not allowed & calls_of("@privileged")
+        assert {"read", "execve", "accept4", "getpriority"} <= allowed
 
     def test_descriptors_for_the_connection_limit(self, service: dict[str, list[str]]) -> None:
         connections = Limits().connections
