@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from ksproxyd.upstream.relay import Proxy
 
 
+#: Seconds in which nothing need move in what is left of a tunnel when one end has finished (spec 05, 11.3).
+HALF_CLOSED = 60.0
+
 _ENDED = ("the client ended it", "the backend ended it")
 
 
@@ -259,6 +262,8 @@ class _End:
         """Something moved: the tunnel is not idle."""
         pool = self.tunnel.plan.pool
         idle = pool.timeouts.tunnel_idle
+        if self.done or self.other.done:
+            idle = min(idle or HALF_CLOSED, HALF_CLOSED)
         deadline = pool.wheel.now + idle if idle else 0.0
         self.stream.deadline = deadline
         self.other.stream.deadline = deadline
@@ -280,6 +285,8 @@ class _End:
         if self.other.done:
             self.tunnel.over()
         else:
+            # A peer that has got the end and does not end itself is often not there any more.
+            self.touch()
             self.other.stream.half_close()
 
     def lost(self, reason: Failure) -> None:

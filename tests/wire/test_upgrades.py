@@ -417,6 +417,23 @@ def test_half_close_behind_what_is_queued() -> None:
         assert client.take() == b"answer"
 
 
+@pytest.mark.parametrize("idle", [0.0, 3600.0])
+@pytest.mark.parametrize("side", ["client", "backend"])
+def test_half_a_tunnel_does_not_wait_for_ever(side: str, idle: float) -> None:
+    """As long as something moves it lasts; a peer that has got the end and says nothing is not waited for."""
+    with Gate(timeouts=UpstreamTimeouts(tunnel_idle=idle)) as gate:
+        client = tunnel(gate)
+        gate.wait(100.0)
+        one, other = (client, gate.peer) if side == "client" else (gate.peer, client)
+        one.finish()
+        for _ in range(5):
+            gate.wait(50.0)
+            other.send(b"still")
+            assert one.take() == b"still"
+        gate.wait(65.0)
+        assert not one.open and not gate.proxy.tunnels
+
+
 @pytest.mark.parametrize("side", ["client", "backend"])
 def test_reset_ends_both(side: str) -> None:
     with Gate() as gate:
