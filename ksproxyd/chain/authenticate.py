@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import Protocol
 
 from ksproxyd.authn.authenticator import Authenticator
-from ksproxyd.authn.credentials import BadSubprotocol, TwoTokens, websocket_token
+from ksproxyd.authn.credentials import BadSubprotocol, Basic, TwoTokens, read, websocket_token
 from ksproxyd.authn.rejection import INVALID, MALFORMED, Rejected, SharedUnavailable, credentials_required
 from ksproxyd.authn.tokens.claims import Claims
+from ksproxyd.authn.tried import tried
 from ksproxyd.chain import Outcome, Step
 from ksproxyd.model.identity import ANONYMOUS, Identity
-from ksproxyd.model.status import bad_request
+from ksproxyd.model.status import StatusError, bad_request
 from ksproxyd.server.exchange import Exchange
 from ksproxyd.terminal.ticket import BadOffer, ticket_of
 
@@ -93,7 +94,13 @@ def authenticate_step(authenticator: Authenticator, anonymous: bool, tickets: Ti
 
     async def shown(exchange: Exchange, header: bytes) -> None:
         agent = (exchange.fields.get(b"user-agent") or b"").decode("utf-8", "replace")
-        found = await authenticator.by_header(header, exchange.client, agent)
+        try:
+            found = await authenticator.by_header(header, exchange.client, agent)
+        except StatusError:
+            credential = read(header)
+            if isinstance(credential, Basic):
+                exchange.note(tried(credential.username))
+            raise
         exchange.user = found.identity
         exchange.claims = found.claims
         if found.password:

@@ -124,7 +124,7 @@ class Recheck:
 
     def _end(self, exchange: Exchange, why: str) -> None:
         self.ended += 1
-        exchange.notes = {**(exchange.notes or {}), "withdrawn": why}
+        exchange.note({"withdrawn": why})
         self.log.info("ended {exchange} of {user}: {why}", exchange=exchange, user=exchange.user.name, why=why)
         if exchange.on_gone is not None and exchange.hijacked:
             # Whoever has the connection can say so before it ends.

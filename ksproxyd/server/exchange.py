@@ -178,6 +178,11 @@ class Exchange:
 
     # -- answering -------------------------------------------------------------------------------------
 
+    def note(self, notes: dict[str, Any]) -> None:
+        """Have ``notes`` in the access log and the record, beside those that are there; none change nothing."""
+        if notes:
+            self.notes = {**(self.notes or {}), **notes}
+
     def respond(self, response: Response) -> None:
         """Answer with a complete response. Nothing happens if the client is gone already."""
         self.start(response.status, response.headers, len(response.body))

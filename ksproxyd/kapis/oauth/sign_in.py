@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from ksproxyd.authn.login import Attempt, LoginRefused
 from ksproxyd.authn.registration import Registration
+from ksproxyd.authn.tried import tried
 from ksproxyd.authn.user_record import UserRecord
 from ksproxyd.kapis.bodies import read_form
 from ksproxyd.kapis.oauth.answers import go_on
@@ -138,6 +139,7 @@ class SignIn:
                 return await self.continue_after_sign_in(exchange, found.name, handle)
             except LoginRefused as error:
                 refused = error
+        exchange.note(tried(name, provider))
         return self._form(
             exchange,
             waiting,

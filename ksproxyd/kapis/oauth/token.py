@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ksproxyd.authn.login import Attempt
+from ksproxyd.authn.rejection import SharedUnavailable
+from ksproxyd.authn.tried import tried
 from ksproxyd.authn.turnstile import Turnstile
 from ksproxyd.kapis.bodies import NO_STORE
 from ksproxyd.kapis.oauth.client_auth import ClientAuthentication, Form
@@ -35,7 +37,11 @@ class TokenEndpoint:
     async def _granted(self, exchange: Exchange, form: Form) -> Granted:
         kind = form.get("grant_type")
         if kind == "password":
-            return await self._grants.password(form, attempt(exchange))
+            try:
+                return await self._grants.password(form, attempt(exchange))
+            except (OAuthError, SharedUnavailable):
+                exchange.note(tried(form.get("username"), form.get("provider")))
+                raise
         if kind == "refresh_token":
             return await self._grants.refresh(form)
         if kind in ("authorization_code", "code"):
