@@ -368,7 +368,7 @@ class Gateway:
             ("request_info", request_info_step(self.settings.multicluster.cluster_role == "member")),
             ("authenticate", authenticate_step(self.logins.authenticator, anonymous, self.terminals.tickets)),
             *([] if self.audit is None else [("audit", self.audit.admitted)]),
-            ("dispatch", dispatch_step(self.members, self.logins.hops)),
+            ("dispatch", dispatch_step(self.members, self.logins.hops, self.terminals.origins)),
             ("authorize", authorize_step(self.authorization.authorizer, self.authorization.engine)),
             ("synced", synced_step(lambda: self.synced)),
         ]

@@ -12,6 +12,8 @@ from ksproxyd.model.identity import ANONYMOUS, Identity
 from ksproxyd.model.request_info import without_cluster
 from ksproxyd.server.exchange import Exchange
 
+TERMINALS = "terminal.kubesphere.io"
+
 
 class Members(Protocol):
     """The clusters that are known (:class:`ksproxyd.tree.member_cluster.MemberClusters`)."""
@@ -27,7 +29,6 @@ class Member(Protocol):
         """Serve ``exchange`` from there; ``path`` is without the cluster's name."""
 
 
-
 class Hops(Protocol):
     """Tokens for the way (:class:`ksproxyd.authn.tokens.hops.HopTokens`)."""
 
@@ -35,10 +36,19 @@ class Hops(Protocol):
         """The ``Authorization`` that stands for ``user`` there; None if nothing does."""
 
 
-def dispatch_step(members: Members, hops: Hops) -> Step:
+class Pages(Protocol):
+    """Whose pages may open terminals (:class:`ksproxyd.kapis.terminal.origins.Origins`)."""
+
+    def check(self, exchange: Exchange) -> str:
+        """Raises the error for a page that may not."""
+
+
+def dispatch_step(members: Members, hops: Hops, pages: Pages | None = None) -> Step:
     """The step that sends requests to ``members``.
 
-    Who has proven here who they are, but not by a token, could not do so there: ``hops`` has one for them.
+    Who has proven here who they are, but not by a token, could not do so there: ``hops`` has one for them. A member
+    knows neither by which name browsers address us nor whose pages we let in: whether one may open a terminal there is
+    decided here, by ``pages``, and the member hears of no page.
     """
 
     def dispatch(exchange: Exchange) -> Outcome:
@@ -50,6 +60,9 @@ def dispatch_step(members: Members, hops: Hops) -> Step:
         if member is None:
             exchange.route(path)
             return None
+        if pages is not None and exchange.upgrade is not None and exchange.info.api_group == TERMINALS:
+            pages.check(exchange)
+            exchange.fields.remove(b"origin")
         exchange.cluster = name
         if exchange.user is not ANONYMOUS and exchange.fields.get(b"authorization") is None:
             line = hops.authorization(exchange.user)

@@ -291,8 +291,10 @@ def fixtures() -> list[Any]:
 class RightsWorld:
     """The gateway, and what people send to it; ``gateway.embedded`` is what it stands on."""
 
+    settings = SETTINGS
+
     def __init__(self, *, mode: str = "RBAC", more: str = "", objects: list[Any] | None = None) -> None:
-        self.gateway = MemoryGateway(SETTINGS % {"mode": mode, "more": more}, embedded=True)
+        self.gateway = MemoryGateway(self.settings % {"mode": mode, "more": more}, embedded=True)
         self.gateway.apply(*(fixtures() if objects is None else objects))
         # Keys are made, and no time is before the epoch.
         self.gateway.wait(100.0)
