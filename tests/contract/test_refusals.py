@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from contract.client import STRATEGIC, Client
@@ -209,3 +211,32 @@ def test_custom_kind_wants_its_kind_and_version(api: Client, widgets: Widgets) -
     answer = api.post(widgets.path, {**widgets.new("a"), "kind": "Gadget"})
     assert answer.status == 422
     assert "must be Widget" in answer.message
+
+
+_REFERS = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"}
+
+
+@pytest.mark.parametrize(
+    ("place", "body", "field"),
+    [
+        ("api/v1", ("configmaps", {"metadata": {"finalizers": [None]}}), "metadata.finalizers"),
+        ("api/v1", ("configmaps", {"metadata": {"ownerReferences": [None]}}), "metadata.ownerReferences.uid"),
+        ("apis/rbac.authorization.k8s.io/v1", ("roles", {"rules": [None]}), "rules[0].verbs"),
+        (
+            "apis/rbac.authorization.k8s.io/v1",
+            ("rolebindings", {"roleRef": _REFERS, "subjects": [None]}),
+            "subjects[0].name",
+        ),
+        ("api/v1", ("pods", {"spec": {"containers": [None]}}), "spec.containers[0].name"),
+        ("api/v1", ("services", {"spec": {"ports": [None]}}), "spec.ports[0].port"),
+    ],
+)
+def test_null_in_a_list_is_an_empty_element(
+    api: Client, namespace: str, place: str, body: tuple[str, dict[str, Any]], field: str
+) -> None:
+    plural, value = body
+    metadata = {"name": "nulls", **value.get("metadata", {})}
+    answer = api.post(f"/{place}/namespaces/{namespace}/{plural}", {**value, "metadata": metadata})
+    assert (answer.status, answer.reason) == (422, "Invalid")
+    # Some versions of kube-apiserver say which element it is, some do not.
+    assert field in {name.removesuffix("[0]") for _, name in answer.causes}
