@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kube.gateway_process import Gateway
 from kube.people import IAM
+from kube.terminal_site import SETTINGS
 
 from browser.chromium import Chromium, missing
 from browser.terminal_place import (
@@ -338,6 +340,61 @@ def test_choosing_from_lists(browser: Chromium, terminals: TerminalPlace) -> Non
     browser.push("#other")
     until(lambda: browser.text("#user") == "Signed in as olga", browser, "the form")
     assert browser.url == terminals.page("")
+
+
+@pytest.fixture
+def member(tmp_path: Path, terminals: TerminalPlace) -> Iterator[str]:
+    """The name of a member, with a gateway of its own, of which the other one is the host; the cluster is the same."""
+    authentication = {**SETTINGS["authentication"]}
+    authentication["issuer"] = {**authentication["issuer"], "accessTokenMaxAge": "0s"}
+    settings = {**SETTINGS, "authentication": authentication, "multicluster": {"clusterRole": "member"}}
+    clusters = "/apis/cluster.kubesphere.io/v1alpha1/clusters"
+    api = terminals.site.api
+    with Gateway(tmp_path / "member", terminals.site.cluster.kubeconfig, settings) as gateway:
+        api.create(
+            clusters,
+            {
+                "apiVersion": "cluster.kubesphere.io/v1alpha1",
+                "kind": "Cluster",
+                "metadata": {"name": "east"},
+                "spec": {"connection": {"type": "proxy", "kubesphereAPIEndpoint": gateway.url}},
+                "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+            },
+        )
+        yield "east"
+        api.delete(f"{clusters}/east")
+
+
+def test_a_member_cluster(browser: Chromium, terminals: TerminalPlace, member: str) -> None:
+    """The page's address names it, and everything that the page asks for is of that cluster."""
+    query = f"?cluster={member}&namespace={NAMESPACE}&pod={POD}&shell=bash"
+    browser.open(terminals.page(query))
+    sign_in(browser)
+    expect(browser, PROMPT)
+    assert browser.url == terminals.page(query)
+    assert browser.text("#state") == f"{member}: {NAMESPACE}/{POD}: connected"
+    rows, columns = (int(word) for word in answer_of(browser, "stty size", "one").split())
+    assert rows == len(lines(browser))
+    browser.size(1300, 700)
+    until(lambda: len(lines(browser)) < rows, browser, "fewer rows")
+    assert int(answer_of(browser, "stty size", "two").split()[1]) > columns
+    browser.write("exit 3\n")
+    until(lambda: state(browser) == "closed", browser, "the end")
+    assert browser.text("#why") == "The session has ended: exited 3."
+    # The form is about the same cluster.
+    browser.push("#other")
+    assert browser.url == terminals.page(f"?cluster={member}")
+    browser.type("#namespace", NAMESPACE)
+    browser.push("#pod")
+    names = "return [...document.querySelectorAll('#pod-list option')].map(each => each.value)"
+    until(lambda: POD in browser.script(names), browser, "a list of pods")
+    asked = browser.script("return performance.getEntriesByType('resource').map(each => new URL(each.name).pathname)")
+    of_clusters = [path for path in asked if re.search(r"/k?apis?/", path)]
+    assert of_clusters and all(path.startswith(f"/clusters/{member}/") for path in of_clusters), asked
+    browser.type("#pod", POD)
+    browser.push("#place button")
+    until(lambda: state(browser) == "open", browser, "a terminal")
+    assert browser.url == terminals.page(query)
 
 
 def test_by_keyboard(browser: Chromium, terminals: TerminalPlace) -> None:

@@ -8,7 +8,13 @@ const TERMINALS = "kapis/terminal.kubesphere.io/v1alpha2";
 // Names that lists hold; who has more types the name.
 const MOST = 1000;
 
-// A place: { kind: "pod" | "kubectl" | "node", namespace, pod, container, shell, node }.
+// A place: { kind: "pod" | "kubectl" | "node", cluster, namespace, pod, container, shell, node }. `cluster` is empty for
+// the gateway's own, or names a member of it.
+
+// The cluster that the page's address names.
+export function clusterOf(search) {
+  return new URLSearchParams(search).get("cluster") ?? "";
+}
 
 // The place that the page's address names; null if it names none.
 export function placeOf(search) {
@@ -16,14 +22,16 @@ export function placeOf(search) {
   const node = given.get("node");
   const namespace = given.get("namespace");
   const pod = given.get("pod");
+  const cluster = clusterOf(search);
   if (node) {
-    return { kind: "node", node };
+    return { kind: "node", cluster, node };
   }
   if (given.has("kubectl")) {
-    return { kind: "kubectl" };
+    return { kind: "kubectl", cluster };
   }
   if (namespace && pod) {
-    return { kind: "pod", namespace, pod, container: given.get("container") ?? "", shell: given.get("shell") ?? "" };
+    const [container, shell] = [given.get("container") ?? "", given.get("shell") ?? ""];
+    return { kind: "pod", cluster, namespace, pod, container, shell };
   }
   return null;
 }
@@ -32,6 +40,10 @@ export function placeOf(search) {
 export function searchOf(place, search) {
   const kept = new URLSearchParams(search).get("lang");
   const query = new URLSearchParams();
+  const cluster = place ? place.cluster : clusterOf(search);
+  if (cluster) {
+    query.set("cluster", cluster);
+  }
   if (place?.kind === "node") {
     query.set("node", place.node);
   } else if (place?.kind === "kubectl") {
@@ -53,13 +65,18 @@ export function searchOf(place, search) {
   return text ? `?${text}` : "";
 }
 
+// `path` of a cluster.
+function within(cluster, path) {
+  return cluster ? `clusters/${encodeURIComponent(cluster)}/${path}` : path;
+}
+
 // The path of a place's terminal.
 export function pathOf(place) {
   if (place.kind === "node") {
-    return `${TERMINALS}/nodes/${encodeURIComponent(place.node)}/exec`;
+    return within(place.cluster, `${TERMINALS}/nodes/${encodeURIComponent(place.node)}/exec`);
   }
   if (place.kind === "kubectl") {
-    return `${TERMINALS}/users/${encodeURIComponent(user.name)}/kubectl`;
+    return within(place.cluster, `${TERMINALS}/users/${encodeURIComponent(user.name)}/kubectl`);
   }
   const query = new URLSearchParams();
   if (place.container) {
@@ -82,17 +99,19 @@ export function filePath(place, more) {
 }
 
 function podPath(place) {
-  return `${TERMINALS}/namespaces/${encodeURIComponent(place.namespace)}/pods/${encodeURIComponent(place.pod)}`;
+  const pod = `${encodeURIComponent(place.namespace)}/pods/${encodeURIComponent(place.pod)}`;
+  return within(place.cluster, `${TERMINALS}/namespaces/${pod}`);
 }
 
 export function nameOf(place) {
+  const cluster = place.cluster ? `${place.cluster}: ` : "";
   if (place.kind === "node") {
-    return place.node;
+    return cluster + place.node;
   }
   if (place.kind === "kubectl") {
-    return "kubectl";
+    return `${cluster}kubectl`;
   }
-  return `${place.namespace}/${place.pod}${place.container ? ` ${place.container}` : ""}`;
+  return `${cluster}${place.namespace}/${place.pod}${place.container ? ` ${place.container}` : ""}`;
 }
 
 // The form. `submitted(place)` hears of what is to be opened.
@@ -129,14 +148,16 @@ export class Form {
 
   get place() {
     const { kind, namespace, pod, container, shell, node } = this.fields;
+    const cluster = clusterOf(location.search);
     if (kind.value === "node") {
-      return { kind: "node", node: node.value.trim() };
+      return { kind: "node", cluster, node: node.value.trim() };
     }
     if (kind.value === "kubectl") {
-      return { kind: "kubectl" };
+      return { kind: "kubectl", cluster };
     }
     return {
       kind: "pod",
+      cluster,
       namespace: namespace.value.trim(),
       pod: pod.value.trim(),
       container: container.value,
@@ -176,7 +197,7 @@ export class Form {
     if (name === "pod" && !namespace) {
       return;
     }
-    const key = name === "pod" ? `pod ${namespace}` : name;
+    const key = `${clusterOf(location.search)} ${name === "pod" ? namespace : ""}`;
     if (this.listed.get(name) === key) {
       return;
     }
@@ -210,7 +231,7 @@ export class Form {
   }
 
   async #items(path) {
-    const found = await (await ask(path)).json();
+    const found = await (await ask(within(clusterOf(location.search), path))).json();
     return found.items ?? [];
   }
 
