@@ -12,6 +12,7 @@ from typing import Protocol
 
 from ksproxyd.chain import Outcome
 from ksproxyd.model.query import parameters
+from ksproxyd.model.status import bad_request
 from ksproxyd.server.exchange import Exchange
 from ksproxyd.tree.user_secrets import DROP, PLURAL, UserSecrets, concerns
 from ksproxyd.tree.write_checks import GUARDED, guarded
@@ -21,6 +22,9 @@ from ksproxyd.upstream.plan import Answer, Cell, Plan
 from ksproxyd.upstream.pools import Pools
 from ksproxyd.upstream.relay import Proxy
 from ksproxyd.upstream.target import Target
+
+#: What a connection to the Kubernetes API may become.
+UPGRADES = (b"websocket", b"spdy/3.1")
 
 _WRITES = frozenset(["create", "update"])
 
@@ -146,6 +150,9 @@ class KubeAPI:
     def handle(self, exchange: Exchange) -> Outcome:
         target = exchange.target
         info = exchange.info
+        offered = exchange.fields.get(b"upgrade")
+        if offered is not None:
+            _check_upgrade(exchange, offered)
         if self._validation and info.verb in _WRITES and not _chosen(exchange.query):
             joint = b"&" if exchange.has_query else b"?"
             target = target + joint + b"fieldValidation=" + self._validation
@@ -169,3 +176,17 @@ class KubeAPI:
 
     def describe(self) -> str:
         return f"Kubernetes API at {self._plan.pool.target}"
+
+
+def _check_upgrade(exchange: Exchange, offered: bytes) -> None:
+    """Raises the answer to an offer that no API server of Kubernetes takes up (spec 05, 11.3).
+
+    Elsewhere such an offer is passed over (RFC 9110, 7.8). Here what is asked for is often nothing without it.
+    """
+    connection = b",".join(exchange.fields.all(b"connection")).lower()
+    if b"upgrade" not in [token.strip() for token in connection.split(b",")]:
+        return
+    if offered.strip().lower() not in UPGRADES:
+        raise bad_request("the Kubernetes API is served over HTTP/1.1, and after an Upgrade over websocket or SPDY/3.1")
+    if exchange.upgrade is None and exchange.method == "GET":
+        raise bad_request("a request with a body cannot be upgraded; leave out the body")

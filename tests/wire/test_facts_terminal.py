@@ -57,10 +57,8 @@ ROWS: dict[int, str] = {
     4: "access::test_to_look_is_not_to_run here::test_004_to_look_is_not_to_run_over_spdy",
     5: "access::test_origins access::test_without_an_origin_a_token_is_enough_and_a_cookie_never "
     "here::test_005_a_sign_in_alone_opens_nothing",
-    # Nothing is switched on /api either, but the request is served as any other (RFC 9110, 7.8): some clients make this
-    # offer with every request.
-    6: "access::test_another_protocol here::test_006_http_again_is_nothing_to_switch_to "
-    "smuggling::test_no_tunnel_for_http_again",
+    6: "access::test_another_protocol here::test_006_what_kubernetes_does_not_switch_to "
+    "here::test_006_no_body_before_a_switch",
     7: "access::test_handshakes_that_are_none",
     8: "access::test_what_is_spoken",
     9: "access::test_subprotocols here::test_009_what_is_spoken_after_an_offer",
@@ -203,19 +201,30 @@ def test_004_to_look_is_not_to_run_over_spdy(world: TerminalWorld, method: str) 
     assert asked(world, "/exec", begin) == [f"{method} {target}"]
 
 
-def test_006_http_again_is_nothing_to_switch_to(world: TerminalWorld) -> None:
-    """Whoever offers HTTP/2 on a path of Kubernetes is answered in HTTP/1.1, and stays under every check."""
-    client = world.gateway.connect()
+@pytest.mark.parametrize("offered", ["h2c", "H2C", "h2c, websocket", "SPDY/3.0", "tcp", "websocket/13"])
+@pytest.mark.parametrize("path", ["/api/v1/namespaces/n1/pods/web-0", "/api/v1/namespaces/n1/pods", f"{EXEC}?command=x"])
+def test_006_what_kubernetes_does_not_switch_to(world: TerminalWorld, path: str, offered: str) -> None:
     begin = len(world.gateway.embedded.requests)
-    offer = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
-    shown = f"Authorization: Bearer {world.token('pv')}\r\n"
-    for path, status in (("/api/v1/namespaces/n1/pods/web-0", 200), (f"{EXEC}?command=id", 403)):
-        client.send(f"GET {path} HTTP/1.1\r\nHost: gateway.example\r\n{shown}{offer}\r\n".encode())
-        assert client.answer().status == status
-    client.close()
-    (passed,) = [each for each in world.gateway.embedded.requests[begin:] if each.target.endswith(b"/pods/web-0")]
-    assert not {name.lower() for name, _ in passed.headers} & {b"upgrade", b"connection", b"http2-settings"}
+    fields = [(b"Connection", b"Upgrade, HTTP2-Settings"), (b"Upgrade", offered.encode())]
+    refused = world.ask("pa", "GET", path, headers=fields)
+    assert (refused.status, refused.json()["reason"]) == (400, "BadRequest")
+    assert "SPDY/3.1" in refused.json()["message"]
+    # Without Connection it is no offer.
+    assert world.ask("pa", "GET", "/api/v1/namespaces/n1/pods/web-0", headers=fields[1:]).status == 200
+    (passed,) = world.gateway.embedded.requests[begin:]
+    assert not {name.lower() for name, _ in passed.headers} & {b"upgrade", b"connection"}
     assert not world.execs and not world.gateway.gateway.proxy.tunnels
+
+
+def test_006_no_body_before_a_switch(world: TerminalWorld) -> None:
+    fields = [(b"Connection", b"Upgrade"), (b"Upgrade", b"SPDY/3.1"), (b"Content-Length", b"2")]
+    client = world.gateway.connect()
+    head = b"\r\n".join(name + b": " + value for name, value in fields)
+    shown = f"Authorization: Bearer {world.token('pa')}".encode()
+    client.send(b"GET %b?command=id HTTP/1.1\r\nHost: g\r\n%b\r\n%b\r\n\r\nab" % (EXEC.encode(), shown, head))
+    refused = client.answer()
+    assert refused.status == 400 and "body" in refused.json()["message"]
+    client.close()
 
 
 @pytest.mark.parametrize(
