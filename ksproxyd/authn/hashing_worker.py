@@ -18,8 +18,8 @@ from base64 import b64decode
 
 import bcrypt
 
-#: Who waits for the gateway comes before who waits for a login. It is the highest niceness there is, which still
-#: leaves a login a seventieth of a processor that is busy with requests; an idle class would not.
+#: Who waits for the gateway comes before who waits for a login. This is the highest niceness there is, which still
+#: leaves a login a seventieth of a processor that is busy with requests.
 _NICENESS = 19
 
 
@@ -34,14 +34,22 @@ def answer(question: bytes) -> bytes:
         return b"error " + ascii(str(error)).encode("ascii")
 
 
+def _give_way() -> None:
+    # Where a sandbox forbids it, logins are no worse for that.
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
+    if len(os.sched_getaffinity(0)) > 1:
+        # Whoever wakes up need not wait for the end of this one's slice. Alone with a busy gateway it would starve.
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
 def main() -> None:
     """Answer until the input ends."""
     # The parent decides when to end: a Ctrl-C in its terminal is not for us.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    # A sandbox may forbid it, for which the password must not be waited for longer.
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
+    _give_way()
     for line in sys.stdin.buffer:
         sys.stdout.buffer.write(answer(line[:-1]) + b"\n")
         sys.stdout.buffer.flush()

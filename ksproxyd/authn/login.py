@@ -132,6 +132,15 @@ class Login:
         for forgiving in tuple(self._forgiving):
             forgiving.cancel()
 
+    @property
+    def full(self) -> bool:
+        """Whether one of our own users is :class:`LoginRefused` ``busy`` as things are."""
+        return self._passwords.full
+
+    def turn_away(self) -> None:
+        """Somebody whose name and password were not looked at is told that it is :attr:`full`; that is counted."""
+        self._passwords.refused += 1
+
     async def by_password(
         self, username: str, password: str, attempt: Attempt, *, provider: str = "", record_type: str = "Token"
     ) -> UserRecord | Registration:

@@ -67,12 +67,17 @@ class Passwords:
         """Passwords that are being looked at, or wait."""
         return self._places
 
+    @property
+    def full(self) -> bool:
+        """Whether there is no place."""
+        return self._closed or self._places >= self._places_there_are
+
     def place(self) -> Place:
         """A place in the queue, to be had before an attempt is counted. Raises :class:`Busy` if there is none.
 
         It is a context manager: leaving it gives the place back.
         """
-        if self._closed or self._places >= self._places_there_are:
+        if self.full:
             self.refused += 1
             raise Busy
         self._places += 1

@@ -1,4 +1,8 @@
-"""One a turn: work that takes a while and comes in crowds lets everything else that waits go in between."""
+"""One at a time: work that takes a while and comes in crowds lets everything else go in between.
+
+A request to a backend comes by twice, with what it asks and with its answer, a third of a millisecond apart. One piece
+of work a millisecond is thus in the way of it once at most.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,18 @@ from collections import deque
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-#: For so many that wait another one goes through in a turn: they must not come faster than they go.
+#: Seconds from one to the next.
+APART = 0.001
+#: For so many that wait another one goes through at a time: they must not come faster than they go.
 CROWD = 32
 
 
 class Turnstile:
-    """Lets one through in each turn of the reactor, in the order in which they came; more if many wait."""
+    """Lets one through every :data:`APART` seconds, in the order in which they came; more if many wait."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
+        self._last = float("-inf")
         self._waiting: deque[Deferred[None]] = deque()
         self._call: IDelayedCall | None = None
 
@@ -28,15 +35,18 @@ class Turnstile:
         mine: Deferred[None] = Deferred(self._waiting.remove)
         self._waiting.append(mine)
         if self._call is None:
-            self._call = self._clock.callLater(0, self._next)
+            # The clock may have been set back.
+            left = min(APART, self._last + APART - self._clock.seconds())
+            self._call = self._clock.callLater(max(0.0, left), self._next)
         return mine
 
     def _next(self) -> None:
         self._call = None
+        self._last = self._clock.seconds()
         for _ in range(1 + len(self._waiting) // CROWD):
             if not self._waiting:
                 return
             first = self._waiting.popleft()
             if self._waiting and self._call is None:
-                self._call = self._clock.callLater(0, self._next)
+                self._call = self._clock.callLater(APART, self._next)
             first.callback(None)

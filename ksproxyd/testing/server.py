@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Callable
 from types import TracebackType
 
+from ksproxyd.authn.turnstile import APART
 from ksproxyd.server.exchange import Exchange
 from ksproxyd.server.limits import Limits, Timeouts
 from ksproxyd.server.server import Server
@@ -17,6 +18,10 @@ from ksproxyd.transport.wheel import Wheel
 
 #: Long enough for every default timeout of the server's, so that nothing survives it.
 _LONG = 400.0
+
+
+#: A login is done in so many turns at most, with others' in between.
+_TURNS = 6
 
 
 class Client(Peer):
@@ -45,8 +50,13 @@ class Client(Peer):
         return client
 
     def answer(self, method: str = "GET") -> Answer:
-        """The next answer; ``method`` is its request's. Fails if it is not complete, or is not HTTP."""
+        """The next answer; ``method`` is its request's. Fails if it is not complete soon, or is not HTTP."""
         found = self.next_answer(method)
+        for _ in range(_TURNS):
+            if found is not None or not self.open:
+                break
+            self.reactor.wait(APART)
+            found = self.next_answer(method)
         if found is None:
             partial = self._answers.partial
             rest = bytes(self._answers.buffer)

@@ -44,6 +44,8 @@ async def test_questions_and_the_end() -> None:
     assert bcrypt.checkpw(PASSWORD, made) and len(children()) == 2
     (nice,) = {os.getpriority(os.PRIO_PROCESS, pid) for pid in children()}
     assert nice == 19
+    several = len(os.sched_getaffinity(0)) > 1
+    assert {os.sched_getscheduler(pid) for pid in children()} == {os.SCHED_IDLE if several else os.SCHED_OTHER}
     await hashing.close()
     assert not children()
 

@@ -21,6 +21,7 @@ from support_rights import RightsWorld
 from twisted.internet.defer import Deferred, fail
 
 from ksproxyd.authn.rejection import SharedUnavailable
+from ksproxyd.authn.turnstile import APART
 from ksproxyd.testing import Backend, api_service
 
 TESTS = Path(__file__).parents[1]
@@ -338,7 +339,9 @@ def test_084_guesses_at_once(world: World) -> None:
         form = urlencode({"grant_type": "password", "username": "alice", "password": f"wrong {number}", **KUBESPHERE})
         head = "POST /oauth/token HTTP/1.1\r\nHost: g\r\nContent-Type: application/x-www-form-urlencoded\r\n"
         client.write(f"{head}Content-Length: {len(form)}\r\n\r\n{form}".encode())
-    world.gateway.reactor.settle()
+    # They come at once, and are looked at one after the other.
+    for _ in range(200):
+        world.gateway.wait(APART)
     statuses = sorted(client.answer("POST").status for client in clients)
     assert statuses == [400] * 3 + [429] * 47
     assert world.logins.passwords.compares - before == 3

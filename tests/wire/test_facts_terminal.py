@@ -202,7 +202,9 @@ def test_004_to_look_is_not_to_run_over_spdy(world: TerminalWorld, method: str) 
 
 
 @pytest.mark.parametrize("offered", ["h2c", "H2C", "h2c, websocket", "SPDY/3.0", "tcp", "websocket/13"])
-@pytest.mark.parametrize("path", ["/api/v1/namespaces/n1/pods/web-0", "/api/v1/namespaces/n1/pods", f"{EXEC}?command=x"])
+@pytest.mark.parametrize(
+    "path", ["/api/v1/namespaces/n1/pods/web-0", "/api/v1/namespaces/n1/pods", f"{EXEC}?command=id"]
+)
 def test_006_what_kubernetes_does_not_switch_to(world: TerminalWorld, path: str, offered: str) -> None:
     begin = len(world.gateway.embedded.requests)
     fields = [(b"Connection", b"Upgrade, HTTP2-Settings"), (b"Upgrade", offered.encode())]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support_oauth import World
+from support_oauth import KUBESPHERE, World
 from test_facts_authentication import provider
 
 from ksproxyd.tree.login_checks import shared_store
@@ -82,5 +82,26 @@ def test_who_is_sent_away_is_counted() -> None:
             answer = world.password()
         assert (answer.status, answer.get("Retry-After")) == (503, b"1")
         assert metrics(world)["ksproxyd_passwords_refused_total"] == 1
+    finally:
+        world.gateway.close()
+
+
+def test_a_crowd_is_sent_away_before_its_forms_are_read() -> None:
+    """Those who come with something else than a password of the gateway's are served meanwhile."""
+    world = World(more="  iam: {manageUsers: false}\n  credentials: {passwordProcesses: 1, passwordQueue: 1}")
+    try:
+        refresh = world.password().json()["refresh_token"]
+        passwords = world.logins.passwords
+        with passwords.place(), passwords.place():
+            form = {"grant_type": "password", "username": "alice", "password": "x", "client_id": "no such client"}
+            answer = world.post("/oauth/token", form)
+            assert (answer.status, answer.json()["error"]) == (503, "temporarily_unavailable")
+            assert (answer.get("Retry-After"), answer.get("Cache-Control")) == (b"1", b"no-store")
+            assert metrics(world)["ksproxyd_passwords_refused_total"] == 1
+            answer = world.post("/oauth/token", {**form, "provider": "nowhere", **KUBESPHERE})
+            assert (answer.status, answer.json()["error"]) == (400, "invalid_request")
+            answer = world.post("/oauth/token", {"grant_type": "refresh_token", "refresh_token": refresh, **KUBESPHERE})
+            assert answer.status == 200 and metrics(world)["ksproxyd_passwords_refused_total"] == 1
+        assert world.post("/oauth/token", form).status == 401
     finally:
         world.gateway.close()

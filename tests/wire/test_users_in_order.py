@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 
 from ksproxyd.authn.login import Attempt, LoginRefused
 from ksproxyd.authn.managing.user_order import CHANGED, FINALIZER
+from ksproxyd.authn.turnstile import APART
 from ksproxyd.authn.user_manager import FIRST_SWEEP
 from ksproxyd.model.status import StatusError
 from ksproxyd.testing import Answer, MemoryGateway
@@ -53,7 +54,9 @@ class World:
     def attempt(self, username: str, password: str = PASSWORD, attempt: Attempt = HERE) -> str:
         results: list[Any] = []
         Deferred.fromCoroutine(self.login.by_password(username, password, attempt)).addBoth(results.append)
-        self.gateway.reactor.settle()
+        # It lets others go first.
+        for _ in range(3):
+            self.gateway.wait(APART)
         (result,) = results
         if hasattr(result, "raiseException"):
             assert isinstance(result.value, LoginRefused), result

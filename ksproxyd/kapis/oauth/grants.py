@@ -80,6 +80,16 @@ class Grants:
 
     # -- passwords ---------------------------------------------------------------------------------------------
 
+    @property
+    def full(self) -> bool:
+        """Whether a login with a password of the gateway's own is refused as things are."""
+        return self._login.full
+
+    def turn_away(self) -> OAuthError:
+        """The refusal of such a login, whoever it is."""
+        self._login.turn_away()
+        return _busy(1)
+
     async def password(self, form: Form, attempt: Attempt) -> Granted:
         """RFC 6749, 4.3; spec 02, 3.7.1. Scopes are not looked at, as in ks-apiserver."""
         if not form.client.trusted:
@@ -268,12 +278,17 @@ def extra_of(record: UserRecord) -> Extra:
     return ((UNINITIALIZED, (record.uninitialized,)),) if record.uninitialized else ()
 
 
+def _busy(retry_after: int) -> OAuthError:
+    """Too many log in."""
+    return unavailable("Too many people are logging in; try again.", retry_after)
+
+
 def _refusal(refused: LoginRefused) -> OAuthError:
     """The answer to a login that was refused. Its own text is for the log."""
     if refused.kind == "limited":
         return OAuthError(429, "invalid_grant", LIMITED_NOW, retry_after=max(1, refused.retry_after))
     if refused.kind == "busy":
-        return unavailable("Too many people are logging in; try again.", max(1, refused.retry_after))
+        return _busy(max(1, refused.retry_after))
     if refused.kind == "provider":
         return unavailable("The identity provider cannot be asked at the moment; try again.", 5)
     if refused.kind == "unknown-provider":

@@ -8,7 +8,7 @@ from ksproxyd.authn.login import Attempt
 from ksproxyd.authn.rejection import SharedUnavailable
 from ksproxyd.authn.tried import tried
 from ksproxyd.authn.turnstile import Turnstile
-from ksproxyd.kapis.bodies import NO_STORE
+from ksproxyd.kapis.bodies import FORM_LIMIT, NO_STORE
 from ksproxyd.kapis.oauth.client_auth import ClientAuthentication, Form
 from ksproxyd.kapis.oauth.errors import OAuthError, for_programs, invalid_request
 from ksproxyd.kapis.oauth.grants import DEVICE_CODE, Granted, Grants
@@ -18,6 +18,10 @@ from ksproxyd.server.exchange import Exchange
 
 #: What the discovery document names. The password grant is there for who knows of it (spec 02, 3.2).
 ADVERTISED = ("authorization_code", "refresh_token", DEVICE_CODE)
+
+
+#: In a form of somebody who logs in with a password, and with one that an identity provider checks.
+_BY_PASSWORD, _BY_PROVIDER = b"grant_type=password", b"provider="
 
 
 class TokenEndpoint:
@@ -31,8 +35,21 @@ class TokenEndpoint:
 
     async def _post(self, exchange: Exchange) -> Response:
         await self._turnstile.turn()
+        await self._thin_out(exchange)
         form = await self._authentication.read(exchange)
         return Response.json(200, _answer(await self._granted(exchange, form)), NO_STORE)
+
+    async def _thin_out(self, exchange: Exchange) -> None:
+        """Turn a crowd away before anything is made of its forms, which is most of what that costs.
+
+        Who comes with something else than a password of ours is not meant; nor is anybody who looks like it.
+        """
+        if not self._grants.full:
+            return
+        body = await exchange.read_body(FORM_LIMIT)
+        if _BY_PASSWORD in body and _BY_PROVIDER not in body:
+            raise self._grants.turn_away()
+        exchange.replace_body(body)
 
     async def _granted(self, exchange: Exchange, form: Form) -> Granted:
         kind = form.get("grant_type")

@@ -13,6 +13,7 @@ from ksproxyd.authn.hashing_worker import answer
 from ksproxyd.authn.lockout import Lockout
 from ksproxyd.authn.login import Attempt, ExternalLogins, Login, LoginRefused
 from ksproxyd.authn.passwords import Passwords
+from ksproxyd.authn.turnstile import APART
 from ksproxyd.state.store import Store
 
 PASSWORD = "Passw0rdX"
@@ -157,10 +158,11 @@ class Site:
         """Let everything happen."""
         self.clock.advance(0)
         while self.hashing.work() or self.due():
-            self.clock.advance(0)
+            self.clock.advance(APART)
 
     def due(self) -> bool:
-        return any(call.getTime() <= self.clock.seconds() for call in self.clock.getDelayedCalls())
+        soon = self.clock.seconds() + APART
+        return any(call.getTime() <= soon for call in self.clock.getDelayedCalls())
 
     def attempt(self, username: str, password: str = PASSWORD, attempt: Attempt = HERE, **more: Any) -> str:
         """Log in; returns the user's name, or the kind of the refusal."""

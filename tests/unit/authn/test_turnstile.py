@@ -1,28 +1,37 @@
-"""One in each turn of the reactor."""
+"""One at a time, with time for others in between."""
 
 from __future__ import annotations
 
 from twisted.internet.task import Clock
 
-from ksproxyd.authn.turnstile import CROWD, Turnstile
+from ksproxyd.authn.turnstile import APART, CROWD, Turnstile
 
 
-def test_one_a_turn_in_order() -> None:
+def test_one_at_a_time_in_order() -> None:
     clock, told = Clock(), list[str]()
     turnstile = Turnstile(clock)
-
-    def through(_: None, name: str) -> None:
-        told.append(name)
-        # What somebody else has asked for meanwhile comes before the next one.
-        clock.callLater(0, told.append, "other")
-
     for name in ("a", "b", "c"):
-        turnstile.turn().addCallback(through, name)
+        turnstile.turn().addCallback(lambda _, name=name: told.append(name))
     assert told == [] and len(turnstile) == 3
-    clock.callLater(0, told.append, "other")
+    # Who comes alone has to let only this turn of the reactor go by.
     clock.advance(0)
-    assert told == ["a", "other", "b", "other", "c", "other", "other"]
-    assert not clock.getDelayedCalls()
+    assert told == ["a"]
+    clock.advance(APART / 2)
+    assert told == ["a"]
+    clock.advance(APART)
+    assert told == ["a", "b"]
+    clock.advance(APART)
+    assert told == ["a", "b", "c"] and not clock.getDelayedCalls()
+    # Lately is not long ago.
+    turnstile.turn().addCallback(lambda _: told.append("d"))
+    clock.advance(APART / 2)
+    assert told[3:] == []
+    clock.advance(APART / 2)
+    assert told[3:] == ["d"]
+    clock.advance(1)
+    turnstile.turn().addCallback(lambda _: told.append("e"))
+    clock.advance(0)
+    assert told[4:] == ["e"]
 
 
 def test_who_comes_while_one_goes_through() -> None:
@@ -35,6 +44,8 @@ def test_who_comes_while_one_goes_through() -> None:
 
     turnstile.turn().addCallback(again)
     clock.advance(0)
+    assert told == ["first"]
+    clock.advance(APART)
     assert told == ["first", "second"] and len(turnstile) == 0
 
 
@@ -47,7 +58,7 @@ def test_who_gives_up() -> None:
     gone.cancel()
     assert told == ["gone"] and len(turnstile) == 2
     clock.advance(0)
-    clock.advance(0)
+    clock.advance(APART)
     assert told == ["gone", "last"]
 
 
@@ -56,9 +67,20 @@ def test_many_go_faster() -> None:
     turnstile = Turnstile(clock)
     for number in range(3 * CROWD):
         turnstile.turn().addCallback(lambda _, number=number: told.append(number))
-    turns = 0
+    times = 0
     while len(turnstile):
-        # One round of a reactor: what is due now, not what that asks for.
-        clock.calls[0].func()
-        turns += 1
-    assert told == list(range(3 * CROWD)) and turns < 2 * CROWD
+        clock.advance(APART)
+        times += 1
+    assert told == list(range(3 * CROWD)) and times < 2 * CROWD
+
+
+def test_a_clock_that_was_set_back() -> None:
+    clock, told = Clock(), list[str]()
+    clock.advance(1000)
+    turnstile = Turnstile(clock)
+    turnstile.turn()
+    clock.advance(0)
+    clock.rightNow -= 500
+    turnstile.turn().addCallback(lambda _: told.append("through"))
+    clock.advance(APART)
+    assert told == ["through"]

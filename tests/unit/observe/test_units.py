@@ -97,7 +97,9 @@ class TestService:
             calls = set().union(*(calls_of(name) for name in line.removeprefix("~").split()))
             allowed = allowed - calls if line.startswith("~") else allowed | calls
         # Password hashes are compared in processes that make way for the one that serves.
-        assert allowed & calls_of("@resources") == {"setpriority"}
+        assert allowed & calls_of("@resources") == {"setpriority", "sched_setscheduler"}
+        # Which could be used to be served before others, too.
+        assert service["RestrictRealtime"] == ["yes"]
         assert not allowed & calls_of("@privileged")
         assert {"read", "execve", "accept4", "getpriority"} <= allowed
 
