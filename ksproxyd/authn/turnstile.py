@@ -22,7 +22,6 @@ class Turnstile:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._last = float("-inf")
         self._waiting: deque[Deferred[None]] = deque()
         self._call: IDelayedCall | None = None
 
@@ -31,18 +30,16 @@ class Turnstile:
         return len(self._waiting)
 
     def turn(self) -> Deferred[None]:
-        """Fires in a later turn of the reactor. Cancelling it gives up waiting."""
+        """Fires :data:`APART` seconds later at the earliest. Cancelling it gives up waiting."""
         mine: Deferred[None] = Deferred(self._waiting.remove)
         self._waiting.append(mine)
         if self._call is None:
-            # The clock may have been set back.
-            left = min(APART, self._last + APART - self._clock.seconds())
-            self._call = self._clock.callLater(max(0.0, left), self._next)
+            # Not at once even for one who comes alone: that they came was some work, too.
+            self._call = self._clock.callLater(APART, self._next)
         return mine
 
     def _next(self) -> None:
         self._call = None
-        self._last = self._clock.seconds()
         for _ in range(1 + len(self._waiting) // CROWD):
             if not self._waiting:
                 return

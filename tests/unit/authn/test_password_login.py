@@ -156,7 +156,7 @@ class TestCost:
             Deferred.fromCoroutine(site.login.by_password(f"user-{n}", PASSWORD, HERE)).addErrback(results.append)
             for n in range(5)
         ]
-        site.clock.pump([0, APART, APART, APART, APART, APART])
+        site.clock.pump([APART, APART, APART, APART, APART, APART])
         for deferred in waiting:
             deferred.cancel()
         assert len(results) == 5 and all(failure.check(CancelledError) for failure in results)
