@@ -13,6 +13,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
+from math import floor
 from typing import Any, Protocol, TextIO
 
 import msgspec
@@ -193,9 +195,15 @@ def _is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     return (status.st_dev, status.st_ino) == (int(device), int(inode))
 
 
+@lru_cache(maxsize=2)
+def _second(whole: int) -> str:
+    return datetime.fromtimestamp(whole, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
+
+
 def timestamp(seconds: float) -> str:
     """RFC 3339 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    whole = floor(seconds)
+    return f"{_second(whole)}.{int((seconds - whole) * 1000):03}Z"
 
 
 def json_line(record: Mapping[str, Any]) -> str:

@@ -318,6 +318,9 @@ class TestWriting:
 
     def test_timestamp(self) -> None:
         assert timestamp(0.0) == "1970-01-01T00:00:00.000Z"
+        assert timestamp(1798761599.9996) == "2026-12-31T23:59:59.999Z"
+        assert timestamp(1798761600.0125) == "2027-01-01T00:00:00.012Z"
+        assert timestamp(-0.25) == "1969-12-31T23:59:59.750Z"
 
 
 class Stream(io.TextIOWrapper):
