@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -43,9 +42,7 @@ from ksproxyd.upstream.http1 import UpstreamConnection
 from ksproxyd.upstream.pool import Pool
 from ksproxyd.upstream.pools import Pools
 from ksproxyd.upstream.target import Target
-
-#: RFC 6455, 1.3.
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+from ksproxyd.upstream.tunnel import accept_of
 
 #: Seconds without a byte behind a process's end after which nothing more of it is expected.
 QUIET = 0.5
@@ -163,7 +160,7 @@ class Execution:
     def __init__(self, executions: Executions, output: Output, key: bytes) -> None:
         self._executions = executions
         self._output = output
-        self._accept = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
+        self._accept = accept_of(key)
         self._dialing: Deferred[UpstreamConnection] | None = None
         self._connection: UpstreamConnection | None = None
         self._stream: Stream | None = None

@@ -8,6 +8,7 @@ import msgspec
 
 from ksproxyd.testing.messages import Malformed, Request, RequestReader
 from ksproxyd.testing.peer import Peer
+from ksproxyd.upstream.tunnel import accept_of
 
 #: An answer's bytes, or None for "later" (the test answers through :class:`Conversation`).
 Handler = Callable[["Conversation", Request], bytes | None]
@@ -130,7 +131,11 @@ def echo(conversation: Conversation, request: Request) -> bytes:
     """What was asked, as JSON: method, target, headers and body (Latin-1, so that every byte survives)."""
     if any(option.strip().lower() == b"upgrade" for v in request.all("connection") for option in v.split(b",")):
         protocol = request.get("upgrade") or b""
-        return b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % protocol
+        lines = [b"HTTP/1.1 101 Switching Protocols", b"Connection: Upgrade", b"Upgrade: " + protocol]
+        key = request.get("sec-websocket-key")
+        if key is not None:
+            lines.append(b"Sec-WebSocket-Accept: " + accept_of(key))
+        return b"\r\n".join([*lines, b"", b""])
     body = msgspec.json.encode(
         {
             "method": request.method.decode("latin-1"),

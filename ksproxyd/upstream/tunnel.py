@@ -6,6 +6,8 @@ dialled once. Each direction ends on its own; the tunnel is over when both have.
 
 from __future__ import annotations
 
+from base64 import b64encode
+from hashlib import sha1
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 #: Seconds in which nothing need move in what is left of a tunnel when one end has finished (spec 05, 11.3).
 HALF_CLOSED = 60.0
+
+#: RFC 6455, 1.3.
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 _ENDED = ("the client ended it", "the backend ended it")
 
@@ -176,6 +181,15 @@ class Tunnel:
 
     def switched(self, items: list[Item], rest: bytes) -> None:
         self._answered(101)
+        wrong = handshake_problem(self.exchange, items)
+        if wrong:
+            backend, self._backend = self._backend, None
+            assert backend is not None
+            backend.release()
+            self._done()
+            self.exchange.keep_alive = False
+            self.exchange.refuse(bad_gateway(f"Error while proxying request: invalid upgrade response: {wrong}"))
+            return
         try:
             self._join(items, rest)
         except Exception:
@@ -311,3 +325,25 @@ class _End:
 
     def stopProducing(self) -> None:
         """The other stream's transport is gone; its own end is told."""
+
+
+def accept_of(key: bytes) -> bytes:
+    """The ``Sec-WebSocket-Accept`` that goes with a ``Sec-WebSocket-Key`` (RFC 6455, 4.2.2)."""
+    return b64encode(sha1(key + _GUID, usedforsecurity=False).digest())
+
+
+def handshake_problem(exchange: Exchange, items: list[Item]) -> str:
+    """What is wrong with a 101 that has the fields ``items``; empty if nothing is (spec 05, 11.3).
+
+    A backend that switches to something else than was asked for has not read the request as we have.
+    """
+    fields = {key: value for key, _, value in items}
+    offered = (exchange.upgrade or b"").lower()
+    chosen = fields.get(b"upgrade", b"").strip().lower()
+    if chosen not in [each.strip() for each in offered.split(b",")]:
+        return f"it switches to {chosen.decode('latin-1')[:40] or 'nothing'} instead of {offered.decode('latin-1')}"
+    key = exchange.fields.get(b"sec-websocket-key")
+    if chosen != b"websocket" or key is None:
+        return ""
+    proven = fields.get(b"sec-websocket-accept", b"").strip() == accept_of(key.strip())
+    return "" if proven else "its Sec-WebSocket-Accept is not that of the request"

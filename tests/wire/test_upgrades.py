@@ -310,6 +310,29 @@ def test_answer_that_is_none(answer: bytes) -> None:
         assert not gate.proxy.tunnels
 
 
+@pytest.mark.parametrize(
+    ("fields", "answer", "why"),
+    [
+        (WEBSOCKET, SPDY_ACCEPTED, "it switches to spdy/3.1 instead of websocket"),
+        (SPDY, ACCEPTED, "it switches to websocket instead of spdy/3.1"),
+        (WEBSOCKET, ACCEPTED.replace(b"s3pP", b"S3pP"), "Sec-WebSocket-Accept"),
+        (WEBSOCKET, ACCEPTED.replace(b"Sec-WebSocket-Accept", b"X-Accept"), "Sec-WebSocket-Accept"),
+    ],
+)
+def test_a_switch_that_was_not_asked_for(fields: tuple[str, ...], answer: bytes, why: str) -> None:
+    """Not a byte passes, in either direction: the backend has not understood the request as we have."""
+    with Gate() as gate:
+        client = handshake(gate, fields=fields)
+        client.send(b"EARLY")
+        take_head(gate.peer)
+        gate.peer.send(answer + b"EVIL")
+        refused = client.answer()
+        assert refused.status == 502 and why in refused.json()["message"]
+        assert client.nothing_more()
+        assert not gate.peer.open and b"EARLY" not in gate.peer.take()
+        assert not gate.proxy.tunnels
+
+
 @pytest.mark.parametrize("way", ["finish", "cut"])
 def test_no_answer(way: str) -> None:
     """Never sent again: the backend may have begun."""
