@@ -115,10 +115,11 @@ class Processes:
 
     def _start(self, job: _Job) -> _Worker | None:
         worker = _Worker(self._answered, self._ended)
-        # Nothing of our environment is any of its business.
-        args = [sys.executable, "-I", "-m", _WORKER]
+        # It finds what we have found, wherever that was. Nothing else of our environment is any of its business.
+        env = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONDONTWRITEBYTECODE": "1"}
+        args = [sys.executable, "-P", "-s", "-m", _WORKER]
         try:
-            self._reactor.spawnProcess(worker, sys.executable, args, {"PYTHONDONTWRITEBYTECODE": "1"})
+            self._reactor.spawnProcess(worker, sys.executable, args, env)
         except OSError as error:
             job.done.errback(HashingFailed(f"no process for it could be started: {error.strerror or error}"))
             return None

@@ -210,6 +210,8 @@ class Login:
                     right = await self._compare(record, password, subject, source, place)
                 except Locked as locked:
                     raise _limited(locked.seconds) from None
+                except Busy:
+                    raise LoginRefused("busy", "the password could not be compared", 1) from None
         if not right or record is None:
             return record, False
         if in_turn:

@@ -16,12 +16,12 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ksproxyd.authn.hashing import Hashers, check, make
+from ksproxyd.authn.hashing import Hashers, HashingFailed, check, make
 from ksproxyd.authn.password_policy import COST, HIGHEST_COST, MOST_BYTES, cost_of, encoded, problem_of
 
 
 class Busy(Exception):
-    """Too many passwords wait to be compared."""
+    """Passwords cannot be compared now: too many wait, or what computes hashes does not work (which is logged)."""
 
 
 class Passwords:
@@ -59,6 +59,7 @@ class Passwords:
         self._places = 0
         self._running = 0
         self._waiting: deque[_Job] = deque()
+        self._starting = False
         self._ending: Deferred[None] | None = None
         self._closed = False
 
@@ -137,10 +138,22 @@ class Passwords:
             self._waiting.remove(job)
 
     def _next(self) -> None:
-        while self._waiting and self._running < self._at_once:
-            job = self._waiting.popleft()
-            self._running += 1
-            self._hashers.ask(job.question).addBoth(self._ended, job)
+        if self._starting:
+            # One has ended as soon as it was asked; the loop below goes on.
+            return
+        self._starting = True
+        try:
+            while self._waiting and self._running < self._at_once:
+                job = self._waiting.popleft()
+                self._running += 1
+                self._hashers.ask(job.question).addErrback(self._failed).addBoth(self._ended, job)
+        finally:
+            self._starting = False
+
+    def _failed(self, failure: Failure) -> Failure:
+        failure.trap(HashingFailed)
+        self.log.error("passwords cannot be compared: {why}", why=str(failure.value))
+        return Failure(Busy(str(failure.value)))
 
     def _ended(self, result: bytes | Failure, job: _Job) -> None:
         self._running -= 1
@@ -149,7 +162,7 @@ class Passwords:
                 job.done.errback(result)
             else:
                 job.done.callback(result)
-        elif isinstance(result, Failure):
+        elif isinstance(result, Failure) and not result.check(Busy):
             self.log.failure("comparing a password that nobody waits for failed", result)
         self._next()
         self._rest()

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
 from ksproxyd.authn.directory import Directory
+from ksproxyd.authn.hashing import HashingFailed
 from ksproxyd.authn.hashing_worker import answer
 from ksproxyd.authn.lockout import Lockout
 from ksproxyd.authn.login import Attempt, ExternalLogins, Login, LoginRefused
@@ -78,8 +79,11 @@ class Hashing:
         self.jobs: list[tuple[bytes, Deferred[bytes]]] = []
         self.most = 0
         self.closed = False
+        self.broken = False
 
     def ask(self, question: bytes) -> Deferred[bytes]:
+        if self.broken:
+            return fail(HashingFailed("no process could be started"))
         done: Deferred[bytes] = Deferred()
         self.jobs.append((question, done))
         self.most = max(self.most, len(self.jobs))

@@ -96,8 +96,8 @@ class TestProcesses:
     def test_nothing_of_our_environment(self, spawner: Spawner, processes: Processes) -> None:
         asked(processes, GOOD)
         ((executable, args, env),) = spawner.started
-        assert executable == sys.executable and args[1:] == ["-I", "-m", "ksproxyd.authn.hashing_worker"]
-        assert set(env) <= {"PYTHONDONTWRITEBYTECODE"}
+        assert executable == sys.executable and args[1:] == ["-P", "-s", "-m", "ksproxyd.authn.hashing_worker"]
+        assert set(env) == {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE"}
 
     def test_one_that_ends_is_replaced_once(self, spawner: Spawner, processes: Processes) -> None:
         results = asked(processes, GOOD)

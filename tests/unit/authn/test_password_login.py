@@ -147,6 +147,12 @@ class TestCost:
         # It was not counted: nothing was looked at.
         assert not [key for key in site.counters.values if "tries" in key]
 
+    def test_nothing_can_be_compared(self, site: Site) -> None:
+        site.hashing.broken = True
+        assert site.attempt("alice") == "busy"
+        site.hashing.broken = False
+        assert site.attempt("alice") == "alice"
+
     def test_a_client_that_is_gone_leaves_its_place(self) -> None:
         site = Site(queue=3)
         for n in range(5):

@@ -121,8 +121,16 @@ class TestQueue:
         for _ in range(5):
             results = bench.begin(bench.passwords.verify(PASSWORD, HASH))
             bench.hashing.jobs.pop()[1].errback(HashingFailed("no process could be started"))
-            assert results[0].check(HashingFailed)
+            assert results[0].check(Busy)
         assert bench.run(bench.passwords.verify(PASSWORD, HASH)) is True
+
+    def test_nothing_can_be_computed_for_many_that_wait(self) -> None:
+        """What fails as soon as it is asked does not pile up calls."""
+        bench = Bench(most=1, queue=2000)
+        waiting = [bench.begin(bench.passwords.verify(PASSWORD, HASH)) for _ in range(2001)]
+        bench.hashing.broken = True
+        bench.hashing.jobs.pop()[1].errback(HashingFailed("no process could be started"))
+        assert all(results[0].check(Busy) for results in waiting) and bench.passwords.waiting == 0
 
     def test_closed(self, bench: Bench) -> None:
         running = [bench.begin(bench.passwords.verify(PASSWORD, HASH)) for _ in range(4)]
