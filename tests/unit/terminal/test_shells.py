@@ -95,6 +95,8 @@ def shell(path: str, session: str, started: list[subprocess.Popen[bytes]]) -> su
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
+        # Whoever runs the tests under nohup has it ignored, by whatever is started from there.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     started.append(process)
     return process
