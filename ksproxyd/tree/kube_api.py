@@ -101,6 +101,7 @@ class KubeAPI:
                 on_answer=self._watch_refusals,
                 on_statuses=_REFUSED,
                 cell=self._cell,
+                proven=True,
             )
             for drop in (_OURS, _OURS | _COOKIES)
         )

@@ -92,6 +92,8 @@ class Plan:
     itself, ``more`` lines that depend on the request and the target that is sent; both end in CRLF. ``up`` and ``down``
     are a ReverseProxy's header rules. ``codings`` changes the value of ``Accept-Encoding``, after the rules.
     ``on_answer`` may change an answer's head, or raise :class:`StatusError` to put another answer in its place.
+    ``proven`` is whether a backend that accepts a WebSocket must prove that it has read the request; clients look at
+    that, too.
     """
 
     __slots__ = (
@@ -110,6 +112,7 @@ class Plan:
         "opening",
         "policy",
         "pool",
+        "proven",
         "up",
     )
 
@@ -129,6 +132,7 @@ class Plan:
         on_statuses: frozenset[int] | None = None,
         policy: Policy | None = None,
         cell: Cell | None = None,
+        proven: bool = False,
     ) -> None:
         self.name = name
         self.pool = pool
@@ -153,6 +157,7 @@ class Plan:
             self.changed = on_statuses
         self.policy = policy
         self.cell = cell
+        self.proven = proven
 
 
 def _stays_here(key: bytes, trusted: bool, hops: frozenset[bytes] | None) -> bool:

@@ -181,7 +181,7 @@ class Tunnel:
 
     def switched(self, items: list[Item], rest: bytes) -> None:
         self._answered(101)
-        wrong = handshake_problem(self.exchange, items)
+        wrong = handshake_problem(self.exchange, items, proven=self.plan.proven)
         if wrong:
             backend, self._backend = self._backend, None
             assert backend is not None
@@ -332,10 +332,11 @@ def accept_of(key: bytes) -> bytes:
     return b64encode(sha1(key + _GUID, usedforsecurity=False).digest())
 
 
-def handshake_problem(exchange: Exchange, items: list[Item]) -> str:
+def handshake_problem(exchange: Exchange, items: list[Item], *, proven: bool) -> str:
     """What is wrong with a 101 that has the fields ``items``; empty if nothing is (spec 05, 11.3).
 
-    A backend that switches to something else than was asked for has not read the request as we have.
+    A backend that switches to something else than was asked for has not read the request as we have. With ``proven``
+    it must also prove that.
     """
     fields = {key: value for key, _, value in items}
     offered = (exchange.upgrade or b"").lower()
@@ -343,7 +344,7 @@ def handshake_problem(exchange: Exchange, items: list[Item]) -> str:
     if chosen not in [each.strip() for each in offered.split(b",")]:
         return f"it switches to {chosen.decode('latin-1')[:40] or 'nothing'} instead of {offered.decode('latin-1')}"
     key = exchange.fields.get(b"sec-websocket-key")
-    if chosen != b"websocket" or key is None:
+    if not proven or chosen != b"websocket" or key is None:
         return ""
-    proven = fields.get(b"sec-websocket-accept", b"").strip() == accept_of(key.strip())
-    return "" if proven else "its Sec-WebSocket-Accept is not that of the request"
+    good = fields.get(b"sec-websocket-accept", b"").strip() == accept_of(key.strip())
+    return "" if good else "its Sec-WebSocket-Accept is not that of the request"

@@ -321,7 +321,7 @@ def test_answer_that_is_none(answer: bytes) -> None:
 )
 def test_a_switch_that_was_not_asked_for(fields: tuple[str, ...], answer: bytes, why: str) -> None:
     """Not a byte passes, in either direction: the backend has not understood the request as we have."""
-    with Gate() as gate:
+    with Gate(proven=True) as gate:
         client = handshake(gate, fields=fields)
         client.send(b"EARLY")
         take_head(gate.peer)
@@ -331,6 +331,15 @@ def test_a_switch_that_was_not_asked_for(fields: tuple[str, ...], answer: bytes,
         assert client.nothing_more()
         assert not gate.peer.open and b"EARLY" not in gate.peer.take()
         assert not gate.proxy.tunnels
+
+
+def test_who_need_not_prove_anything() -> None:
+    """Backends of extensions are taken at their word: it is the client's to look at."""
+    with Gate() as gate:
+        client = handshake(gate)
+        gate.peer.send(ACCEPTED.replace(b"s3pP", b"S3pP"))
+        assert client.answer().status == 101
+        client.close()
 
 
 @pytest.mark.parametrize("way", ["finish", "cut"])
