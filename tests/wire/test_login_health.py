@@ -105,3 +105,29 @@ def test_a_crowd_is_sent_away_before_its_forms_are_read() -> None:
         assert world.post("/oauth/token", form).status == 401
     finally:
         world.gateway.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 401),
+        (b"x=1", 401),
+        (b"grant_type=refresh_token", 401),
+        (b"grant_type=password", 503),
+        (b"grant_type=password&provider=", 401),
+        (b"a=" + b"x" * 70000, 413),
+    ],
+)
+@pytest.mark.parametrize("chunked", [False, True])
+def test_any_form_in_a_crowd_is_answered(body: bytes, status: int, chunked: bool) -> None:
+    """What is looked at before the form is read is the form's again afterwards, however it came."""
+    world = World(more="  iam: {manageUsers: false}\n  credentials: {passwordProcesses: 1, passwordQueue: 1}")
+    frame = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(body)
+    sent = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n" if chunked else body
+    head = b"POST /oauth/token HTTP/1.1\r\nHost: g\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    try:
+        passwords = world.logins.passwords
+        with passwords.place(), passwords.place():
+            assert world.gateway.exchange(head + frame + b"\r\n\r\n" + sent, method="POST").status == status
+    finally:
+        world.gateway.close()
