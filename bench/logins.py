@@ -116,11 +116,14 @@ class Logins:
             programs = [user(PEOPLE - 1 - number) for number in range(PROGRAMS)]
             crowds = [(user(number) for number in range(1, PEOPLE - PROGRAMS)) for _ in range(2)]
             for turn in range(rounds):
+                gateway.settle()
+                other.settle()
                 ask = partial(open_loop, gateway, path, RATE, seconds * LONGER, known, seed=turn)
                 self._beside(self.kinds[CROWD], ask, gateway, other, *crowds)
                 for each in (gateway, other):
                     for name in programs:
                         each.log_in(name)
+                    each.settle()
                 self._beside(self.kinds[AGAIN], ask, gateway, other, cycle(programs), cycle(programs))
             self.done = gateway.done()
 
@@ -137,6 +140,7 @@ class Logins:
         first = gateway.reactor_seconds()
         with Flood(other, names_there):
             found.elsewhere.append(ask())
+        other.settle()
         second = gateway.reactor_seconds()
         with Flood(gateway, names) as flood:
             found.here.append(ask())

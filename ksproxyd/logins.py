@@ -113,7 +113,9 @@ class Logins:
             self.tokens.static_token,
             suffix,
         )
-        self.records = LoginRecords(reactor, client, random, written=self.manager.recorded)
+        self.records = LoginRecords(
+            reactor, client, random, written=self.manager.recorded, crowded=lambda: self.passwords.full
+        )
         configs = state.store(LOGIN_CONFIGS)
         self.providers = Providers(reactor, settings, configs, dialer=dialer)
         self.mapper = Mapper(reactor, self.directory, client)

@@ -207,7 +207,7 @@ class GatewayService(Service):
         gc.collect()
         gc.freeze()
         # Few at a time: twenty thousand that have just been made take ten milliseconds to look at.
-        gc.set_threshold(1000, 10, 100)
+        gc.set_threshold(1000, 2, 350)
         if self._standalone is not None and self.gateway is not None:
             self._standalone.introduce(self.gateway.listeners.addresses)
         if self._reload_wanted:

@@ -33,6 +33,8 @@ FIRST_WAIT, LAST_WAIT, FLUSH = 1.0, 30.0, 3.0
 #: Records that are written at once, and after so many at most so many a second: a flood of logins is not made one of
 #: writes, which cost more than the logins do. The second rate is for when many wait.
 BURST, RATE, HASTE = 20, 10.0, 50.0
+#: Records a second while so many log in that some are turned away: nobody waits for a record.
+CALM = 2.0
 #: From so many on they are many.
 MANY = 200
 #: The field manager by which the API server knows our writes.
@@ -44,6 +46,8 @@ _Like = tuple[str, str, str, str, str]
 
 class LoginRecords:
     """Writes them one after the other, at a limited rate. ``written(user)`` is called after each.
+
+    ``crowded()`` tells whether logins are turned away for want of time.
 
     A success that is like one which waits still (same user, way, place and program) is told by that one.
 
@@ -60,6 +64,7 @@ class LoginRecords:
         random: Callable[[], float],
         *,
         written: Callable[[str], object] = lambda user: None,
+        crowded: Callable[[], bool] = lambda: False,
         queue: int = QUEUE,
     ) -> None:
         #: Records that were not written: too many waited, or the API server did not want them.
@@ -69,6 +74,7 @@ class LoginRecords:
         self._clock = clock
         self._client = client
         self._written = written
+        self._crowded = crowded
         self._most = queue
         self._backoff = Backoff(FIRST_WAIT, LAST_WAIT, random)
         self._waiting: deque[tuple[_Like | None, str, dict[str, Any]]] = deque()
@@ -167,8 +173,12 @@ class LoginRecords:
     async def _turn(self) -> None:
         """Wait until another one may be written; at the end there is no time for that."""
         now = self._clock.seconds()
-        rate = RATE if len(self._waiting) < MANY else HASTE
-        self._allowed, self._since = min(float(BURST), self._allowed + (now - self._since) * rate), now
+        burst, rate = float(BURST), RATE
+        if len(self._waiting) >= MANY:
+            rate = HASTE
+        elif self._crowded():
+            burst, rate = 1.0, CALM
+        self._allowed, self._since = min(burst, self._allowed + (now - self._since) * rate), now
         self._allowed -= 1.0
         if self._allowed < 0.0 and not self._stopped:
             await pause(self._clock, -self._allowed / rate)

@@ -63,6 +63,11 @@ SWEEP, FIRST_SWEEP, SETTLE = 600.0, 20.0, 5.0
 AGAIN = 60.0
 #: Writes a second that are in no hurry: finalizers, records that go.
 RATE = 20.0
+#: Seconds that each of these waits while so many log in that some are turned away.
+CROWDED = 0.5
+#: Seconds between two calls of the API server for the same look at a history. Answer and next call are one piece of
+#: work otherwise, and a few of them in a row are in the way of the same request.
+BETWEEN = 0.005
 #: Seconds that an object without a user, or a mirror without an original, must have been there: the other one may be
 #: on its way.
 GRACE = 60.0
@@ -213,6 +218,8 @@ class UserManager:
 
     async def _handle_slowly(self, key: _Key) -> None:
         await pause(self._clock, 1.0 / RATE)
+        if self._passwords.full:
+            await pause(self._clock, CROWDED)
         await self._handle(key)
 
     async def _handle(self, key: _Key) -> None:
@@ -307,14 +314,18 @@ class UserManager:
         found = await self._client.list(LOGIN_RECORDS, label_selector=f"{USER_REF}={name}")
         entries = [entry(item) for item in found.items]
         for gone in surplus(entries, self._rules.retention, self._clock.seconds()):
+            await pause(self._clock, BETWEEN)
             await delete(self._client, LOGIN_RECORDS, gone)
         last = last_login(entries)
-        obj = await self._read(name)
+        obj = self._users.get(("", name))
         # A later one was noted by somebody who has seen more.
         if obj is not None and not deleting(obj) and text(obj, "status", "lastLoginTime") < last:
             status = field(obj, "status")
             status = status if isinstance(status, dict) else {}
-            await self._write(obj, {**obj, "status": status | {"lastLoginTime": last}})
+            await pause(self._clock, BETWEEN)
+            # As it came in a list, it may not say what it is.
+            kind = {"apiVersion": USERS.resource.api_version, "kind": USERS.resource.kind}
+            await self._write(obj, {**kind, **obj, "status": status | {"lastLoginTime": last}})
 
     def _note_look(self, name: str) -> None:
         now = self._clock.seconds()

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, globalLogPublisher
 from user_server import Server, refusal
 
-from ksproxyd.authn.records import AGENT, BURST, FLUSH, HASTE, LOGIN_RECORDS, MANY, RATE, USER_REF, LoginRecords
+from ksproxyd.authn.records import AGENT, BURST, CALM, FLUSH, HASTE, LOGIN_RECORDS, MANY, RATE, USER_REF, LoginRecords
 from ksproxyd.kube.errors import KubeUnreachable
 
 
@@ -20,7 +20,15 @@ class World:
         self.server = Server(self.clock)
         self.told: list[str] = []
         client: Any = self.server
-        self.records = LoginRecords(self.clock, client, lambda: 0.0, written=self.told.append, queue=queue)
+        self.crowded = False
+        self.records = LoginRecords(
+            self.clock,
+            client,
+            lambda: 0.0,
+            written=self.told.append,
+            crowded=lambda: self.crowded,
+            queue=queue,
+        )
         self.log: list[str] = []
 
     def add(self, user: str = "alice", **more: Any) -> None:
@@ -143,6 +151,28 @@ def test_many_are_written_faster() -> None:
     # As they are no more than many now, it goes on slowly.
     world.clock.pump([1 / HASTE] * 20)
     assert len(world.written()) < BURST + 12
+
+
+def test_in_a_crowd_records_wait() -> None:
+    world = World(queue=1000)
+    world.crowded = True
+    for number in range(30):
+        world.add(f"user-{number}")
+    world.clock.advance(0)
+    assert len(world.written()) == 1
+    world.clock.pump([1 / CALM] * 5)
+    assert len(world.written()) == 6
+    world.crowded = False
+    world.clock.pump([1 / CALM, *[1.001 / RATE] * 10])
+    assert len(world.written()) >= 16
+    # A long crowd loses none.
+    world.crowded = True
+    for number in range(MANY):
+        world.add(f"other-{number}")
+    world.clock.advance(1.001 / RATE)
+    before = len(world.written())
+    world.clock.pump([1.001 / HASTE] * 5)
+    assert len(world.written()) == before + 5
 
 
 def test_the_same_success_again(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import bcrypt
@@ -21,7 +22,16 @@ from ksproxyd.authn.managing.login_history import Entry, Retention, last_login, 
 from ksproxyd.authn.managing.user_order import APPLIED, CHANGED, FINALIZER, GLOBAL_ROLE, in_order, locked, urgent
 from ksproxyd.authn.passwords import Passwords
 from ksproxyd.authn.records import LOGIN_RECORDS, USER_REF
-from ksproxyd.authn.user_manager import AGAIN, FIRST_SWEEP, SETTLE, SWEEP, ManagerRules, UserManager, manager_mode
+from ksproxyd.authn.user_manager import (
+    AGAIN,
+    CROWDED,
+    FIRST_SWEEP,
+    SETTLE,
+    SWEEP,
+    ManagerRules,
+    UserManager,
+    manager_mode,
+)
 from ksproxyd.kube.resource import Resource
 from ksproxyd.settings import load_text
 from ksproxyd.state.controller_manager import DEPLOYMENT, DEPLOYMENTS, LEASE, PERIOD
@@ -361,6 +371,29 @@ class TestHistory:
         world.manager.recorded("alice")
         world.run(6)
         assert len(world.server.writes) == writes
+
+    def test_somebody_else_was_faster(self, world: World) -> None:
+        """Nothing that they have written is lost."""
+        world.server.user("alice", metadata=MINE, spec={"password": HASH})
+        world.record("alice", 10)
+        world.manager.recorded("alice")
+        world.server.before_write = lambda: world.server.user("alice", "Disabled", metadata=MINE)
+        world.run(30)
+        assert world.user("alice")["status"] == {"state": "Disabled", "lastLoginTime": write_time(START + 1 - 10)}
+
+    def test_in_a_crowd_it_waits(self, world: World) -> None:
+        for name in ("alice", "bob"):
+            world.server.user(name, metadata=MINE, spec={"password": HASH})
+        with ExitStack() as places:
+            while not world.passwords.full:
+                places.enter_context(world.passwords.place())
+            for name in ("alice", "bob"):
+                world.record(name, 10)
+                world.manager.recorded(name)
+            world.run(SETTLE + CROWDED)
+            assert world.server.writes == []
+            world.run(2 * CROWDED)
+            assert {write.split("/")[0] for write in world.server.writes} >= {"PUT alice", "PUT bob"}
 
     def test_not_again_at_once(self, world: World) -> None:
         def last() -> str:

@@ -39,6 +39,8 @@ class Server:
         self.error: KubeError | None = None
         #: Runs between a read and the write that follows it.
         self.meanwhile: Callable[[], object] | None = None
+        #: Runs before a write arrives.
+        self.before_write: Callable[[], object] | None = None
 
     # -- what others do
 
@@ -100,6 +102,9 @@ class Server:
     async def update(self, resource: Resource, body: Object, *, field_manager: str) -> Object:
         self._refuse(resource)
         assert field_manager == "ksproxyd"
+        if self.before_write is not None:
+            before, self.before_write = self.before_write, None
+            before()
         metadata = body["metadata"]
         key = self._key(resource, metadata["name"], metadata.get("namespace", ""))
         old = self._found(key)
