@@ -86,8 +86,11 @@ class Logins:
         self.static_tokens = StaticTokens(state)
         self.tokens = Tokens(reactor, settings, self.store, self.keys, self.static_tokens.holds)
         self.directory = Directory(state.store(USERS), state.store(GROUP_BINDINGS))
+        credentials = ours.credentials
         self.passwords = Passwords(
-            hashers(reactor), ours.credentials.password_processes or usual_number(), ours.credentials.password_queue
+            hashers(reactor, credentials.password_timeout),
+            credentials.password_processes or usual_number(),
+            credentials.password_queue,
         )
         self.lockout = Lockout(self.store, tries, duration)
         history = Retention(given.login_history_retention_period, given.login_history_maximum_entries)

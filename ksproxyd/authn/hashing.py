@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.interfaces import IReactorProcess
+from twisted.internet.interfaces import IDelayedCall, IReactorProcess, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -52,9 +52,12 @@ def make(password: bytes, salt: bytes) -> bytes:
     return b"make %b %b" % (b64encode(password), salt)
 
 
-def hashers(reactor: Any) -> Hashers:
-    """Processes, or where the reactor starts none (one in memory), its threads."""
-    return Processes(reactor) if IReactorProcess.providedBy(reactor) else Threads(reactor)
+def hashers(reactor: Any, limit: float) -> Hashers:
+    """Processes, or where the reactor starts none (one in memory), its threads.
+
+    A process that has nothing to say for ``limit`` seconds is killed.
+    """
+    return Processes(reactor, limit) if IReactorProcess.providedBy(reactor) else Threads(reactor)
 
 
 def usual_number() -> int:
@@ -83,13 +86,16 @@ class Threads:
 class Processes:
     """Starts as many processes as are asked at once, and keeps them.
 
-    One that dies over a question is replaced once, for the system may have chosen it to free memory.
+    One that dies over a question is replaced once, for the system may have chosen it to free memory. One that takes
+    more than ``limit`` seconds over a question, or to end, is killed: somebody has stopped it, or it waits for a
+    processor that it does not get.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, limit: float) -> None:
         self._reactor = reactor
+        self._limit = limit
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
         self._closing: Deferred[None] | None = None
@@ -114,7 +120,7 @@ class Processes:
             worker.work(job)
 
     def _start(self, job: _Job) -> _Worker | None:
-        worker = _Worker(self._answered, self._ended)
+        worker = _Worker(self._reactor, self._limit, self._answered, self._ended)
         # It finds what we have found, wherever that was. Nothing else of our environment is any of its business.
         env = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONDONTWRITEBYTECODE": "1"}
         args = [sys.executable, "-P", "-s", "-m", _WORKER]
@@ -164,9 +170,14 @@ class _Worker(ProcessProtocol):
 
     def __init__(
         self,
+        clock: IReactorTime,
+        limit: float,
         answered: Callable[[_Worker, _Job, bytes], object],
         ended: Callable[[_Worker, _Job | None, str], object],
     ) -> None:
+        self._clock = clock
+        self._limit = limit
+        self._late: IDelayedCall | None = None
         self._answered = answered
         self._ended = ended
         self._job: _Job | None = None
@@ -176,11 +187,13 @@ class _Worker(ProcessProtocol):
     def work(self, job: _Job) -> None:
         """Ask it."""
         self._job = job
+        self._wait()
         assert self.transport is not None
         self.transport.write(job.question + b"\n")
 
     def end(self) -> None:
         """Let it end."""
+        self._wait()
         assert self.transport is not None
         try:
             self.transport.closeStdin()
@@ -193,6 +206,7 @@ class _Worker(ProcessProtocol):
         job = self._job
         if job is not None and self._received.endswith(b"\n"):
             said, self._received, self._job = self._received[:-1], b"", None
+            self._waited()
             self._answered(self, job, said)
 
     def errReceived(self, data: bytes) -> None:
@@ -201,9 +215,28 @@ class _Worker(ProcessProtocol):
 
     def processEnded(self, reason: Failure) -> None:
         """It is gone."""
+        self._waited()
         job, self._job = self._job, None
         said = self._complaints.decode("utf-8", "replace").strip().rpartition("\n")[2]
         self._ended(self, job, f"{reason.getErrorMessage()} {said}".strip())
+
+    def _wait(self) -> None:
+        self._waited()
+        self._late = self._clock.callLater(self._limit, self._kill)
+
+    def _waited(self) -> None:
+        late, self._late = self._late, None
+        if late is not None:
+            late.cancel()
+
+    def _kill(self) -> None:
+        self._late = None
+        self._complaints = b"after %g seconds without an answer" % self._limit
+        assert self.transport is not None
+        try:
+            self.transport.signalProcess("KILL")
+        except ProcessExitedAlready:
+            return
 
 
 def _said(line: bytes) -> bytes:

@@ -264,6 +264,9 @@ class CredentialSettings(Section):
     password_queue: Annotated[Whole, Range(1)] = setting(
         256, "Passwords that may wait for such a process; with more, logins are answered 503."
     )
+    password_timeout: Annotated[Duration, seconds(1, 600)] = setting(
+        30.0, "Time that such a process may take over one password; it is killed then, and another one is started."
+    )
 
 
 class OAuthSettings(Section):

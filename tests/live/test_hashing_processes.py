@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ async def until(condition: Any) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_questions_and_the_end() -> None:
-    hashing = Processes(reactor)
+    hashing = Processes(reactor, 30.0)
     answers = await gatherResults([hashing.ask(check(PASSWORD, HASH)), hashing.ask(check(b"wrong", HASH))])
     assert answers == [b"yes", b"no"] and len(children()) == 2
     made = await hashing.ask(make(PASSWORD, bcrypt.gensalt(4)))
@@ -52,7 +54,7 @@ async def test_questions_and_the_end() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_one_that_is_killed_is_replaced() -> None:
-    hashing = Processes(reactor)
+    hashing = Processes(reactor, 30.0)
     await hashing.ask(check(PASSWORD, HASH))
     (first,) = children()
     asked = hashing.ask(check(PASSWORD, SLOW))
@@ -68,3 +70,35 @@ async def test_one_that_is_killed_is_replaced() -> None:
     assert await hashing.ask(check(PASSWORD, HASH)) == b"yes"
     await hashing.close()
     assert not children()
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_that_is_stopped_is_replaced() -> None:
+    hashing = Processes(reactor, 1.0)
+    await hashing.ask(check(PASSWORD, HASH))
+    (first,) = children()
+    os.kill(first, signal.SIGSTOP)
+    assert await hashing.ask(check(PASSWORD, HASH)) == b"yes"
+    (second,) = children()
+    assert second != first
+    # Neither does one hold up the end.
+    os.kill(second, signal.SIGSTOP)
+    await hashing.close()
+    assert not children()
+
+
+def test_it_lets_others_in_while_it_computes() -> None:
+    """It is interrupted then, and only then."""
+    program = """
+import signal
+from ksproxyd.authn import hashing_worker
+interruptions = []
+hashing_worker._interrupted = lambda *_: interruptions.append(1)
+hashing_worker.main()
+print(len(interruptions), signal.getitimer(signal.ITIMER_REAL))
+"""
+    for questions, interrupted in ((b"", False), (check(PASSWORD, SLOW) + b"\n", True)):
+        done = subprocess.run([sys.executable, "-c", program], input=questions, capture_output=True, check=True)
+        *answers, last = done.stdout.decode().splitlines()
+        assert answers == ["yes"] * interrupted
+        assert (last != "0 (0.0, 0.0)") == interrupted and last.endswith(" (0.0, 0.0)")

@@ -10,6 +10,7 @@ import pytest
 from login_site import HASH, PASSWORD
 from twisted.internet.error import ProcessDone, ProcessExitedAlready
 from twisted.internet.interfaces import IReactorProcess
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -26,6 +27,7 @@ class Child:
         self.asked: list[bytes] = []
         self.stdin_open = True
         self.gone = False
+        self.signals: list[str] = []
         protocol.makeConnection(self)
 
     def write(self, data: bytes) -> None:
@@ -41,6 +43,11 @@ class Child:
         for part in [said[n : n + 1] for n in range(len(said))] if slowly else [said]:
             self.protocol.outReceived(part)
 
+    def signalProcess(self, name: str) -> None:
+        if self.gone:
+            raise ProcessExitedAlready
+        self.signals.append(name)
+
     def end(self, complaint: bytes = b"") -> None:
         self.gone = True
         if complaint:
@@ -49,8 +56,9 @@ class Child:
 
 
 @implementer(IReactorProcess)
-class Spawner:
+class Spawner(Clock):
     def __init__(self) -> None:
+        super().__init__()
         self.children: list[Child] = []
         self.started: list[tuple[str, list[str], dict[str, str]]] = []
         self.error: OSError | None = None
@@ -69,7 +77,10 @@ def spawner() -> Spawner:
 
 @pytest.fixture
 def processes(spawner: Spawner) -> Processes:
-    return Processes(spawner)
+    return Processes(spawner, LIMIT)
+
+
+LIMIT = 30.0
 
 
 def asked(processes: Processes, question: bytes) -> list[Any]:
@@ -119,6 +130,40 @@ class TestProcesses:
         results = asked(processes, BAD)
         spawner.children[1].work()
         assert results == [b"no"]
+
+    def test_one_that_is_stopped(self, spawner: Spawner, processes: Processes) -> None:
+        """By SIGSTOP, say. It keeps nobody waiting for ever, and its place in the queue neither."""
+        results = asked(processes, GOOD)
+        spawner.advance(LIMIT - 1)
+        assert spawner.children[0].signals == []
+        spawner.advance(2)
+        assert spawner.children[0].signals == ["KILL"] and results == []
+        spawner.children[0].end()
+        spawner.advance(LIMIT + 1)
+        spawner.children[1].end()
+        assert results[0].check(HashingFailed) and "after 30 seconds" in str(results[0].value)
+        results = asked(processes, BAD)
+        spawner.children[2].work()
+        spawner.advance(2 * LIMIT)
+        assert results == [b"no"] and spawner.children[2].signals == [] and not spawner.getDelayedCalls()
+
+    def test_one_that_does_not_end(self, spawner: Spawner, processes: Processes) -> None:
+        asked(processes, GOOD)
+        spawner.children[0].work()
+        closed: list[None] = []
+        processes.close().addCallback(closed.append)
+        spawner.advance(LIMIT + 1)
+        assert spawner.children[0].signals == ["KILL"] and closed == []
+        spawner.children[0].end()
+        assert closed == [None] and not spawner.getDelayedCalls()
+
+    def test_one_that_has_ended_meanwhile(self, spawner: Spawner, processes: Processes) -> None:
+        results = asked(processes, GOOD)
+        spawner.children[0].gone = True
+        spawner.advance(LIMIT + 1)
+        spawner.children[0].end()
+        spawner.children[1].work()
+        assert results == [b"yes"]
 
     def test_none_can_be_started(self, spawner: Spawner, processes: Processes) -> None:
         spawner.error = OSError(11, "Resource temporarily unavailable")
@@ -172,7 +217,7 @@ def test_where_no_process_can_be_had() -> None:
     """A reactor in memory has its pool used."""
     reactor = MemoryReactor()
     results: list[bytes] = []
-    hashing = hashers(reactor)
+    hashing = hashers(reactor, LIMIT)
     hashing.ask(GOOD).addCallback(results.append)
     reactor.settle()
     hashing.close().addCallback(lambda _: results.append(b"closed"))
