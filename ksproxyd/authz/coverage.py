@@ -14,6 +14,12 @@ from ksproxyd.authz.rules import Rule
 #: How many values are compared at most, some ten milliseconds of work. Real roles need hundreds.
 MOST_STEPS = 20_000
 
+#: The same for a single rule where nobody is refused anything if it is too much (:meth:`Coverage.covers`).
+MOST_STEPS_OF_ONE = 2_000
+
+#: Rules of so many values are looked for in one of the held rules first, where most are found.
+_SHORT = 64
+
 
 class TooMany(ValueError):
     """The rules are so many, or so finely divided, that comparing them would take too long."""
@@ -83,9 +89,12 @@ class Coverage:
         self._verbs, self._urls = _Axis(), _Axis()
         self._any_name = 0
         self._steps = 0
+        self._most = MOST_STEPS
         self._held: set[Rule] = set()
-        #: An asterisk at the end of a URL stands for everything that begins so.
-        self._begins: dict[str, int] = {}
+        #: Whether a single one of them covers every resource, or every URL.
+        self._every_resource = self._every_url = False
+        #: An asterisk at the end of a URL stands for everything that begins so: the beginnings, by their length.
+        self._begins: dict[int, dict[str, int]] = {}
         for rule in held:
             self.add(rule)
 
@@ -105,23 +114,33 @@ class Coverage:
         for url in rule.urls:
             if url.endswith("*"):
                 begin = url.rstrip("*")
-                self._begins[begin] = self._begins.get(begin, 0) | bit
+                begins = self._begins.setdefault(len(begin), {})
+                begins[begin] = begins.get(begin, 0) | bit
+        if "*" in rule.verbs:
+            if not rule.names and "*" in rule.resources and "*" in rule.groups:
+                self._every_resource = True
+            if "*" in rule.urls:
+                self._every_url = True
 
     def covers(self, rule: Rule) -> bool:
-        """Whether all of ``rule`` is covered; not of one that takes too long to compare."""
-        self._steps = 0
+        """Whether all of ``rule`` is covered; not of one that takes more than :data:`MOST_STEPS_OF_ONE`."""
+        self._steps, self._most = 0, MOST_STEPS_OF_ONE
         try:
             return not self.gaps(rule)
         except TooMany:
             return False
+        finally:
+            self._most = MOST_STEPS
 
     def gaps(self, rule: Rule) -> list[Rule]:
         """What of ``rule`` is not covered, in rules that do not overlap.
 
         Raises :class:`TooMany` above :data:`MOST_STEPS` in all calls together.
         """
+        if rule in self._held:
+            return []
         found: list[Rule] = []
-        if rule.groups and rule.resources and rule.verbs:
+        if rule.groups and rule.resources and rule.verbs and not self._every_resource and not self._in_one(rule):
             axes = (
                 (tuple(dict.fromkeys(rule.groups)), self._groups.plain),
                 (tuple(dict.fromkeys(rule.resources)), self._resources.resource),
@@ -131,18 +150,40 @@ class Coverage:
             )
             found += (
                 Rule(verbs=verbs, groups=groups, resources=resources, names=names, urls=())
-                for groups, resources, names, verbs in self._split(axes, ~0)
+                for groups, resources, names, verbs in self._split(axes, self._all)
             )
-        if rule.urls and rule.verbs:
+        if rule.urls and rule.verbs and not self._every_url:
             pair = (
                 (tuple(dict.fromkeys(rule.urls)), self._url),
                 (tuple(dict.fromkeys(rule.verbs)), self._verbs.plain),
             )
             found += (
                 Rule(verbs=verbs, groups=(), resources=(), names=(), urls=urls)
-                for urls, verbs in self._split(pair, ~0)
+                for urls, verbs in self._split(pair, self._all)
             )
         return found
+
+    @property
+    def _all(self) -> int:
+        """A bit for each of the held rules."""
+        return (1 << len(self._held)) - 1
+
+    def _in_one(self, rule: Rule) -> bool:
+        """Whether one held rule covers all that ``rule`` says of resources; False also where that takes a while."""
+        if len(rule.groups) + len(rule.resources) + len(rule.names) + len(rule.verbs) > _SHORT:
+            return False
+        able = self._all if rule.names else self._any_name
+        for covering, values in (
+            (self._resources.resource, rule.resources),
+            (self._groups.plain, rule.groups),
+            (self._name, rule.names),
+            (self._verbs.plain, rule.verbs),
+        ):
+            for value in values:
+                able &= covering(value)
+                if not able:
+                    return False
+        return True
 
     def _name(self, value: str) -> int:
         return self._any_name | self._names.by_value.get(value, 0)
@@ -152,15 +193,15 @@ class Coverage:
         # A pattern covers narrower ones, too.
         begin = value.rstrip("*")
         self._count(len(self._begins))
-        for each, bits in self._begins.items():
-            if begin.startswith(each):
-                found |= bits
+        for length, begins in self._begins.items():
+            if length <= len(begin):
+                found |= begins.get(begin[:length], 0)
         return found
 
     def _count(self, steps: int) -> None:
         self._steps += steps
-        if self._steps > MOST_STEPS:
-            raise TooMany(f"the rules have more than {MOST_STEPS} parts to compare; write them shorter, or fewer")
+        if self._steps > self._most:
+            raise TooMany(f"the rules have more than {self._most} parts to compare; write them shorter, or fewer")
 
     def _split(
         self, axes: Sequence[tuple[tuple[str, ...], Callable[[str], int]]], able: int

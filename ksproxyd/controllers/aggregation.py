@@ -11,7 +11,7 @@ Pure functions of objects.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -25,8 +25,11 @@ from ksproxyd.model.selectors import LabelSelector
 from ksproxyd.state.store import Object
 from ksproxyd.state.validation import field, name_of
 
-#: Real roles have some dozens of rules. All of them are compared at once, so that a role must not have any number.
+#: Real roles have some dozens of rules. All of them are compared, so that a role must not have any number.
 MOST_RULES = 1000
+
+#: A long piece of work, cut into steps that take no time worth speaking of; in the end its result.
+Steps = Generator[None, None, "Whole"]
 
 
 class Note(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -84,7 +87,18 @@ def selected(selector: LabelSelector | None, scope: str, templates: Iterable[Obj
 
 
 def whole(role: Object, scope: str, templates: dict[str, Object]) -> Whole:
-    """What ``role`` is to be with these templates (by name).
+    """What :func:`assembling` comes to, at once. Raises what that raises."""
+    steps = assembling(role, scope, templates)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: Whole = end.value
+            return found
+
+
+def assembling(role: Object, scope: str, templates: dict[str, Object]) -> Steps:
+    """What ``role`` is to be with these templates (by name), a rule at a step.
 
     Raises :class:`ValueError` for an unusable selector, and for a role with too many rules to be looked at here.
 
@@ -102,34 +116,60 @@ def whole(role: Object, scope: str, templates: dict[str, Object]) -> Whole:
     ]
 
     # What is malformed grants nothing, and would keep the role from being stored.
-    offered = [rule for each in used for rule in _rules(field(each, "spec")) if rules_from([rule])]
-    own = _own(role, note, offered)
+    offered: list[Any] = []
+    for each in used:
+        for rule in _rules(field(each, "spec")):
+            yield
+            if rules_from([rule]):
+                offered.append(rule)
+    own = yield from _own(role, note, offered)
+    cover = yield from _covering(own)
     added: list[Any] = []
-    cover = Coverage(rules_from(own))
+    digests: list[str] = []
     for rule in offered:
+        yield
         if not _covered(rule, cover):
             added.append(rule)
-            for each in rules_from([rule]):
-                cover.add(each)
+            digests.append(digest(rule))
+            for understood in rules_from([rule]):
+                cover.add(understood)
     policies = [(name_of(each), annotation(each, POLICY)) for each in used]
     policy, skipped = merged(annotation(role, POLICY), policies)
-    noted = Note(tuple(map(digest, added)), tuple(each for each in names if each not in named))
+    noted = Note(tuple(digests), tuple(each for each in names if each not in named))
     text = "" if noted == Note() and field(role, "aggregationRoleTemplates") is None else _json(noted)
     return Whole([*own, *added], names, text, policy, tuple(skipped))
 
 
-def _own(role: Object, note: Note | None, offered: Sequence[Any]) -> list[Any]:
+def _own(role: Object, note: Note | None, offered: Sequence[Any]) -> Generator[None, None, list[Any]]:
     rules = _rules(role)
+    own: list[Any] = []
     if note is not None:
         from_templates = frozenset(note.rules)
-        return [each for each in rules if digest(each) not in from_templates]
+        for each in rules:
+            yield
+            if digest(each) not in from_templates:
+                own.append(each)
+        return own
     generation = field(role, "metadata", "generation")
     if not isinstance(generation, int) or generation <= 1 or not offered:
         return rules
     # Somebody has worked on it before us: most likely the original's controllers, which leave no note. What templates
     # grant anyway is taken to have come from them.
-    cover = Coverage(rules_from(list(offered)))
-    return [each for each in rules if not _covered(each, cover)]
+    cover = yield from _covering(offered)
+    for each in rules:
+        yield
+        if not _covered(each, cover):
+            own.append(each)
+    return own
+
+
+def _covering(rules: Iterable[Any]) -> Generator[None, None, Coverage]:
+    cover = Coverage()
+    for each in rules:
+        yield
+        for rule in rules_from([each]):
+            cover.add(rule)
+    return cover
 
 
 def _rules(value: Any) -> list[Any]:

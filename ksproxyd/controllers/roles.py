@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from ksproxyd.controllers.aggregation import Whole, names_of, note_of, whole
+from ksproxyd.controllers.aggregation import Whole, assembling, names_of, note_of
 from ksproxyd.controllers.changes import Changes
 from ksproxyd.controllers.labels import (
     AGGREGATED,
@@ -74,16 +74,39 @@ class RoleAggregation:
         if not len(self._templates) and note_of(role) is not None:
             # They are not all gone: the kind is not served just now.
             return
+        templates = self._named()
         try:
-            wanted = whole(role, level, self._named())
+            wanted = await self._assemble(role, level, templates)
         except ValueError as error:
             self._say(level, name, str(error))
+            return
+        if self._stores[level].get((namespace, name)) is not role or not self._still(templates):
+            # Something has come between: what was put together would give what a template gives no more.
+            self._add(level, namespace, name)
             return
         for each in wanted.skipped:
             self._say(level, name, each)
         patch = difference(role, wanted)
         if patch:
             await self._changes.patch(KINDS[level].resource, role, patch)
+
+    async def _assemble(self, role: Object, level: str, templates: dict[str, Object]) -> Whole:
+        """What ``role`` is to be with these templates, over as many turns of the reactor as that takes."""
+        steps = assembling(role, level, templates)
+        self._pacer.begin()
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                found: Whole = end.value
+                return found
+            if self._pacer.spent():
+                await self._pacer.turn()
+
+    def _still(self, templates: dict[str, Object]) -> bool:
+        """Whether these are the templates there are."""
+        there = self._templates.values()
+        return len(there) == len(templates) and all(templates.get(name_of(each)) is each for each in there)
 
     def _named(self) -> dict[str, Object]:
         return {name_of(each): each for each in self._templates.values()}

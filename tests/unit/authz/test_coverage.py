@@ -183,3 +183,33 @@ def test_what_would_take_too_long_is_not_answered() -> None:
     finely = [Rule((each,), (each,), values, values) for each in values]
     with pytest.raises(TooMany, match="20000 parts"):
         missing([Rule(values, values, values, values)], finely)
+
+
+def test_as_many_patterns_of_urls_as_a_role_may_have_are_compared_by_their_lengths() -> None:
+    held = [rule("get list", urls=f"/a/{number}/*") for number in range(1000)]
+    wanted = [rule("get", urls=f"/a/{number}/b/*") for number in range(1000)]
+    assert uncovered(wanted, held) == []
+    assert uncovered([*wanted, rule("get", urls="/a/1000/*")], held) == [rule("get", urls="/a/1000/*")]
+
+
+def test_rules_that_are_held_as_they_are_or_by_who_holds_all_take_no_steps() -> None:
+    many = [rule("get list watch", f"g{number}", f"a{number} b{number}", urls=f"/{number}") for number in range(5000)]
+    for held in (many, ALL):
+        cover = Coverage(held)
+        assert not any(cover.gaps(each) for each in many)
+        assert cover._steps == 0
+
+
+def test_who_holds_every_resource_of_some_names_or_groups_does_not_hold_all() -> None:
+    pods = rule("get", "core", "pods", urls="/a")
+    for held in (rule("*", "*", "*", "a"), rule("*", "core", "nodes", urls="*"), rule("get", "apps", "*", urls="*")):
+        assert missing([rule("get", "core", "pods")], [held]), held
+    assert uncovered([pods], ALL[:1]) == [rule("get", urls="/a")]
+    assert uncovered([pods], ALL[1:]) == [rule("get", "core", "pods")]
+
+
+def test_looking_at_one_rule_is_bounded_where_there_are_many_of_them() -> None:
+    values = tuple(f"x{number}" for number in range(1000))
+    cover = Coverage([Rule(values, ("",), values[:-1]), Rule(values, ("",), values[-1:])])
+    assert not cover.covers(Rule(values, ("",), values)), "too long to compare"
+    assert cover.gaps(Rule(values, ("",), values)) == []
