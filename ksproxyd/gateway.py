@@ -306,6 +306,7 @@ class Gateway:
 
     def _make_terminals(self, client: KubeClient, kube: ClusterAccess, alone: bool) -> Terminals:
         assert self.authorization is not None and self.logins is not None
+        accounts = None if self.audit is None else Accounts(self.audit)
         made = Terminals(
             self._reactor,
             self.settings,
@@ -319,7 +320,8 @@ class Gateway:
             self.logins.store,
             self._in_thread,
             secrets.token_bytes,
-            [] if self.audit is None else [Accounts(self.audit).witness],
+            [] if accounts is None else [accounts.witness],
+            None if accounts is None else accounts.passed,
         )
         try:
             # The embedded API has no pods.

@@ -134,6 +134,13 @@ class Audit:
         event.annotations = {PREFIX + name: value for name, value in annotations.items()}
         self.record(event)
 
+    def at_end(self, exchange: Exchange, said: Callable[[], dict[str, str]]) -> None:
+        """Have the event of ``exchange`` say what ``said`` gives when it is over, whatever ends it."""
+        capture = self._captures.get(exchange)
+        if capture is None:
+            self._captures[exchange] = capture = Capture(exchange)
+        capture.said = said
+
     # -- requests ------------------------------------------------------------------------------------------
 
     def admitted(self, exchange: Exchange) -> None:
@@ -194,6 +201,9 @@ class Audit:
             or (exchange.has_query and b"dryRun" in exchange.query)
         ):
             self._annotate(event, exchange)
+        if capture is not None and capture.said is not None:
+            more = {PREFIX + name: value for name, value in capture.said().items()}
+            event.annotations = {**(event.annotations or {}), **more} or None
         self.made += 1
         event.weigh()
         for queue in self._queues:

@@ -59,7 +59,7 @@ class Kept:
 class Capture:
     """What is remembered of one exchange until it is over. Undone with :meth:`release`."""
 
-    __slots__ = ("_answer_fields", "answer", "before", "exchange", "id", "received", "request")
+    __slots__ = ("_answer_fields", "answer", "before", "exchange", "id", "received", "request", "said")
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
@@ -70,6 +70,8 @@ class Capture:
         #: Set once an event has been made: all events of a request have the same, and the same time of its coming.
         self.id = ""
         self.received = 0.0
+        #: What else there is to say when it is over, by name.
+        self.said: Callable[[], dict[str, str]] | None = None
         self._answer_fields = (b"", b"")
 
     # Each of these shadows a method of the exchange by an attribute of the same name.

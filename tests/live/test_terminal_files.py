@@ -19,6 +19,7 @@ from ksproxyd.terminal.channels import V4, V5
 from ksproxyd.terminal.exit_status import EXITED, NOT_STARTED
 from ksproxyd.terminal.files.download import Download, packing, reading, sizing
 from ksproxyd.terminal.files.names import BadName, container_path
+from ksproxyd.terminal.files.passed import Passed
 from ksproxyd.terminal.files.spool import Duplicate, Full, Room, Spool, TooLarge
 from ksproxyd.terminal.files.upload import Upload
 from live.local_exec import LocalExecutions
@@ -45,10 +46,12 @@ def fill(target: Spool, **files: bytes) -> None:
         target.part_end()
 
 
-async def upload(folder: Path, target: Spool, protocol: str = V5) -> tuple[Any, str, LocalExecutions]:
+async def upload(
+    folder: Path, target: Spool, protocol: str = V5, passed: Passed | None = None
+) -> tuple[Any, str, LocalExecutions]:
     executions = LocalExecutions(str(folder), protocol)
     await target.write_out()
-    result, said = await Upload(executions, *WHERE, str(folder)).send(target)  # type: ignore[arg-type]
+    result, said = await Upload(executions, *WHERE, str(folder)).send(target, passed)  # type: ignore[arg-type]
     await target.close()
     while executions.open:
         # The one that was let go is on its way out.
@@ -68,8 +71,13 @@ async def test_files_arrive_as_they_are(tmp_path: Path, protocol: str) -> None:
             if target.full:
                 await target.write_out()
         target.part_end()
-    result, said, executions = await upload(tmp_path, target, protocol)
+    passed = Passed()
+    result, said, executions = await upload(tmp_path, target, protocol, passed)
     assert (result.kind, result.code, said) == (EXITED, 0, "")
+    # That it is all there is for whoever has asked for it to say.
+    assert not passed.complete and passed.said()["partial-sha256"].split() == [
+        hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in contents
+    ]
     assert {name: (tmp_path / name).read_bytes() for name in contents} == contents
     assert all((tmp_path / name).stat().st_mode & 0o777 == 0o600 for name in contents)
     assert executions.commands[0] == ("tar", "-xmf", "-", "-C", str(tmp_path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
 from collections.abc import Callable, Iterator
@@ -9,11 +10,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from support_audit import objects
 from support_rights import RightsWorld, binding, role, rule
 
 from ksproxyd.terminal.execution import ExecRequest, Executions, Output
 from ksproxyd.terminal.exit_status import EXITED, LOST, NOT_STARTED, REFUSED, Ended
-from ksproxyd.testing import Answer
+from ksproxyd.terminal.files.passed import Passed
+from ksproxyd.testing import Answer, Backend, Client
+from ksproxyd.testing.backend import answer as ok
 
 POD = "/kapis/terminal.kubesphere.io/v1alpha2/namespaces/n1/pods/web-0/file"
 
@@ -392,3 +396,166 @@ def test_pods_that_are_not_there(cluster: Cluster) -> None:
     refused(cluster.world.ask("pa", "GET", f"{odd}?path=/a"), 404, "no name of a pod")
     answer: Any = cluster.world.ask("pa", "DELETE", POD)
     assert answer.status in (403, 405)
+
+
+# -- what the record says --------------------------------------------------------------------------------------
+
+RECEIVER = "http://audit.example:8080"
+AUDITED = f"""auditing:
+  enable: true
+  auditLevel: Metadata
+  eventBatchSize: 1
+  webhookOptions: {{webhookUrl: "{RECEIVER}/"}}
+"""
+
+
+class Recorded(Cluster):
+    """A cluster whose gateway keeps a record."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(monkeypatch, AUDITED)
+        self.receiver = self.world.gateway.serve(RECEIVER, Backend(lambda _, request: ok(200, b"")))
+
+    def said(self) -> list[dict[str, str]]:
+        """What is told of files, by request that was for some."""
+        self.world.gateway.wait(10.0)
+        events = [event for request in self.receiver.complete for event in objects(request.body)]
+        kinds = ("file-", "partial-")
+        return [
+            {
+                name.removeprefix("ksproxyd.io/"): value
+                for name, value in (event["Annotations"] or {}).items()
+                if name.removeprefix("ksproxyd.io/").startswith(kinds)
+            }
+            for event in events
+            if event["ObjectRef"]["Subresource"] == "file"
+        ]
+
+    def begun(self, query: str) -> Client:
+        """A download whose program goes on."""
+        client = self.world.gateway.connect()
+        token = self.world.token("pa")
+        client.send(f"GET {POD}?{query} HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+        self.world.gateway.reactor.settle()
+        return client
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorded]:
+    made = Recorded(monkeypatch)
+    yield made
+    made.world.close()
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_the_record_has_the_hash_of_a_download(recorded: Recorded) -> None:
+    content = archive(log=bytes(range(256)) * 100)
+
+    def play(program: Program) -> None:
+        for at in range(0, len(content), 1000):
+            program.say(content[at : at + 1000])
+        program.say(b"tar: log: file changed as we read it\n", True)
+        program.end(Ended(EXITED, 1))
+
+    recorded.play = play
+    assert recorded.download("path=/log").body == content
+    assert recorded.said() == [{"file-bytes": str(len(content)), "file-sha256": sha256(content)}]
+
+
+def test_the_record_has_the_hash_of_one_file_and_of_a_part_of_it(recorded: Recorded) -> None:
+    content = bytes(range(256)) * 4
+    recorded.play = raw(content)
+    assert recorded.download("path=/a&format=raw").body == content
+    # More comes from the container than is asked for; it is not sent, and not counted.
+    assert recorded.download("path=/a&format=raw", Range="bytes=10-19").body == content[10:20]
+    recorded.play = raw(b"")
+    assert recorded.download("path=/a&format=raw").body == b""
+    assert recorded.said() == [
+        {"file-bytes": "1024", "file-sha256": sha256(content)},
+        {"file-bytes": "10", "file-range": "bytes 10-19/1024", "file-sha256": sha256(content[10:20])},
+        {"file-bytes": "0", "file-sha256": sha256(b"")},
+    ]
+
+
+@pytest.mark.parametrize("how", ["lost", "failed", "gone", "late"])
+def test_the_record_says_of_a_download_that_it_broke_off(recorded: Recorded, how: str) -> None:
+    recorded.play = lambda program: program.say(b"x" * 2000)
+    client = recorded.begun("path=/tmp/x")
+    assert client.take().startswith(b"HTTP/1.1 200")
+    (program,) = recorded.programs
+    if how == "gone":
+        client.close()
+    elif how == "late":
+        recorded.world.gateway.wait(4000.0)
+        assert not client.open
+    else:
+        program.end(Ended(LOST) if how == "lost" else Ended(EXITED, 2))
+    assert recorded.said() == [{"partial-bytes": "2000", "partial-sha256": sha256(b"x" * 2000)}]
+
+
+def test_the_record_says_that_a_file_has_shrunk(recorded: Recorded) -> None:
+    def play(program: Program) -> None:
+        program.say(b"10 17 regular file\n" if program.request.command[0] == "stat" else b"1234")
+        program.end(Ended(EXITED))
+
+    recorded.play = play
+    assert not recorded.begun("path=/a&format=raw").open
+    assert recorded.said() == [{"partial-bytes": "4", "partial-sha256": sha256(b"1234")}]
+
+
+def test_the_record_has_the_hashes_of_an_upload(recorded: Recorded) -> None:
+    content = bytes(range(256)) * 2000
+    assert recorded.upload(form(("../x", content), ("b.txt", b"2"), ("empty", b""))).status == 200
+    assert recorded.said() == [
+        {
+            "file-bytes": str(len(content) + 1),
+            "file-count": "3",
+            "file-names": "x/b.txt/empty",
+            "file-sha256": " ".join(sha256(each) for each in (content, b"2", b"")),
+        }
+    ]
+
+
+def test_the_record_says_of_an_upload_that_it_failed(recorded: Recorded) -> None:
+    recorded.play = lambda program: program.end(Ended(EXITED, 2))
+    assert recorded.upload(form(("a", b"1"))).status == 400
+    assert recorded.said() == [
+        {"partial-bytes": "1", "partial-count": "1", "partial-names": "a", "partial-sha256": sha256(b"1")}
+    ]
+
+
+def test_the_record_has_nothing_of_an_upload_of_which_nothing_went_on(recorded: Recorded) -> None:
+    assert recorded.upload(form(("a", b"1"))[:-6]).status == 400
+    recorded.play = lambda program: program.end(Ended(REFUSED, 404))
+    assert recorded.download("path=/tmp/x").status == 404
+    assert recorded.said() == [{}, {}]
+
+
+def test_the_record_says_of_an_upload_that_its_client_has_gone(recorded: Recorded) -> None:
+    """The container may have it all; that it has is not known."""
+    recorded.play = lambda program: None
+    body, token = form(("a", b"123")), recorded.world.token("pa")
+    client = recorded.world.gateway.connect()
+    client.send(
+        f"POST {POD}?path=/tmp HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {token}\r\nContent-Length: {len(body)}\r\n"
+        "Content-Type: multipart/form-data; boundary=B\r\n\r\n".encode() + body
+    )
+    recorded.world.gateway.wait(1.0)
+    assert recorded.programs[0].input_ended
+    client.close()
+    (said,) = recorded.said()
+    assert (said["partial-bytes"], said["partial-sha256"]) == ("3", sha256(b"123"))
+    assert not any(name.startswith("file-") for name in said)
+
+
+def test_without_a_record_nothing_is_hashed(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Passed] = []
+    monkeypatch.setattr(Passed, "__init__", made.append)
+    cluster.play = raw(b"12345")
+    assert cluster.download("path=/a&format=raw").status == 200
+    cluster.play = lambda program: program.end(Ended(EXITED))
+    assert cluster.upload(form(("a", b"1"))).status == 200
+    assert not made

@@ -17,6 +17,7 @@ from ksproxyd.authz.decision import Authorizer
 from ksproxyd.authz.rights import Rights
 from ksproxyd.kapis.router import Route, Router
 from ksproxyd.kapis.terminal.access import Access
+from ksproxyd.kapis.terminal.accounting import PassedOf
 from ksproxyd.kapis.terminal.download import Downloads
 from ksproxyd.kapis.terminal.figures import Figures
 from ksproxyd.kapis.terminal.origins import Origins
@@ -64,7 +65,7 @@ class Terminals:
     """Everything of terminals. :meth:`start` when the cluster can be asked, :meth:`stop` at the end.
 
     ``random_bytes(n)`` are unpredictable; ``browsers`` are those of people who have signed in; ``witnesses`` make
-    whoever keeps account of a session.
+    whoever keeps account of a session, ``passed_of`` what keeps account of files.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Terminals:
         in_thread: Callable[..., Deferred[Any]],
         random_bytes: Callable[[int], bytes],
         witnesses: Iterable[WitnessOf] = (),
+        passed_of: PassedOf | None = None,
     ) -> None:
         options, timing = settings.terminal, settings.ksproxyd.timeouts
         self._clock = clock
@@ -125,8 +127,8 @@ class Terminals:
             [self._recorder, self.figures.witness, *witnesses],
         )
 
-        self._uploads = Uploads(clock, options, client, self.access, self.executions, in_thread)
-        self._downloads = Downloads(clock, options, client, self.access, self.executions)
+        self._uploads = Uploads(clock, options, client, self.access, self.executions, in_thread, passed_of)
+        self._downloads = Downloads(clock, options, client, self.access, self.executions, passed_of)
 
     def start(self, *, sweep: bool) -> None:
         """Be ready; with ``sweep`` also delete pods that nobody uses any more, whoever has left them.

@@ -1,21 +1,27 @@
 """Sessions in the audit log: one event when a shell begins, one when it is over (spec 05, D15).
 
 A session may outlive the request that opened it, and have several: their connections are recorded as every tunnel is.
+Files are told of in the events of the requests that they pass in (D16).
 """
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 
 from ksproxyd.audit.audit import Audit
 from ksproxyd.audit.event import COMPLETE, STARTED
 from ksproxyd.server.exchange import Exchange
 from ksproxyd.terminal.endings import Where
+from ksproxyd.terminal.files.passed import Passed
 from ksproxyd.terminal.session import Session, Summary
+
+#: Makes what keeps account of the files that pass in an exchange.
+PassedOf = Callable[[Exchange], Passed]
 
 
 class Accounts:
-    """Makes the witness of each session."""
+    """Makes the witness of each session, and what keeps account of files."""
 
     def __init__(self, audit: Audit) -> None:
         self._audit = audit
@@ -23,6 +29,12 @@ class Accounts:
     def witness(self, exchange: Exchange, where: Where) -> Account:
         """For a session that ``exchange`` opens."""
         return Account(self._audit, exchange)
+
+    def passed(self, exchange: Exchange) -> Passed:
+        """For files that go into a container, or come out of one, in ``exchange``."""
+        made = Passed()
+        self._audit.at_end(exchange, made.said)
+        return made
 
 
 class Account:

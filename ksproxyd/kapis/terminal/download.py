@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ksproxyd.chain import TAKEN
 from ksproxyd.kapis.terminal.access import Access
+from ksproxyd.kapis.terminal.accounting import PassedOf
 from ksproxyd.kapis.terminal.answers import container_for, exec_failed
 from ksproxyd.kube.client import KubeClient
 from ksproxyd.model.message import Pairs, Response
@@ -25,6 +26,7 @@ from ksproxyd.terminal.execution import Executions
 from ksproxyd.terminal.exit_status import Ended
 from ksproxyd.terminal.files.download import Download, packing, reading, sizing
 from ksproxyd.terminal.files.names import BadName, container_path, disposition
+from ksproxyd.terminal.files.passed import Passed
 
 _RANGE = re.compile(rb"bytes=([0-9]{1,18})-([0-9]{0,18})")
 
@@ -35,7 +37,7 @@ _MISSING = ("no such file or directory", "cannot stat", "can't open", "not found
 
 
 class Downloads:
-    """The handler."""
+    """The handler. ``passed_of`` makes what keeps account of the bytes that are sent, where there is a record."""
 
     def __init__(
         self,
@@ -44,12 +46,14 @@ class Downloads:
         client: KubeClient,
         access: Access,
         executions: Executions,
+        passed_of: PassedOf | None = None,
     ) -> None:
         self._clock = clock
         self._settings = settings
         self._client = client
         self._access = access
         self._executions = executions
+        self._passed_of = passed_of
 
     async def get(self, exchange: Exchange, namespace: str, pod: str) -> Response:
         """``GET …/pods/{pod}/file?container=&path=&format=``."""
@@ -68,7 +72,8 @@ class Downloads:
         fields = [(b"Content-Type", b"application/x-tar"), (b"Content-Disposition", disposition(name))]
         if exchange.method == "HEAD":
             return Response(200, [*fields, *_FIELDS])
-        transfer = _Transfer(self._clock, self._settings, exchange, 200, fields, None)
+        passed = self._account(exchange)
+        transfer = _Transfer(self._clock, self._settings, exchange, 200, fields, None, passed)
         return await transfer.run(self._executions, where, packing(path), path, "tar")
 
     async def _raw(self, exchange: Exchange, where: tuple[str, str, str], path: str) -> Response:
@@ -83,14 +88,28 @@ class Downloads:
         begin, end = _range(exchange, size, tag)
         if limit and end - begin > limit:
             raise too_large(f"the file has {size} bytes; {limit} may be downloaded at a time")
-        status = 200
+        status, part = 200, ""
         if (begin, end) != (0, size):
             status = 206
-            fields.append((b"Content-Range", b"bytes %d-%d/%d" % (begin, end - 1, size)))
-        if exchange.method == "HEAD" or end == begin:
+            part = f"bytes {begin}-{end - 1}/{size}"
+            fields.append((b"Content-Range", part.encode()))
+        if exchange.method == "HEAD":
             return Response(status, [*fields, *_FIELDS])
-        transfer = _Transfer(self._clock, self._settings, exchange, status, fields, end - begin)
+        passed = self._account(exchange, part)
+        if end == begin:
+            if passed is not None:
+                passed.begin()
+                passed.complete = True
+            return Response(status, [*fields, *_FIELDS])
+        transfer = _Transfer(self._clock, self._settings, exchange, status, fields, end - begin, passed)
         return await transfer.run(self._executions, where, reading(path, begin), path, "tail")
+
+    def _account(self, exchange: Exchange, part: str = "") -> Passed | None:
+        if self._passed_of is None:
+            return None
+        passed = self._passed_of(exchange)
+        passed.range = part
+        return passed
 
     async def _look(self, where: tuple[str, str, str], path: str) -> tuple[int, bytes]:
         """Size and tag of a file."""
@@ -140,6 +159,7 @@ class _Transfer:
         status: int,
         fields: Pairs,
         length: int | None,
+        passed: Passed | None,
     ) -> None:
         self._clock = clock
         self._settings = settings
@@ -148,6 +168,7 @@ class _Transfer:
         self._fields = fields
         self._length = length
         self._left = length
+        self._passed = passed
         self._late = False
         limit = settings.download_limit if length is None else 0
         self._download = Download(self, limit) if length is None else Download(self, first=1)
@@ -173,12 +194,12 @@ class _Transfer:
     def _finished(self, result: Ended | None, path: str, container: str, program: str) -> Response:
         exchange, download = self._exchange, self._download
         if self._left == 0:
-            exchange.finish()
+            self._finish()
             return TAKEN
         if result is not None and result.ran and self._length is None and _is_whole(result.code, download.said()):
             if not download.begun:
                 self.begin()
-            exchange.finish()
+            self._finish()
             return TAKEN
         if download.begun:
             # No end of the body: the client is to see that it is not complete.
@@ -192,6 +213,12 @@ class _Transfer:
             raise exec_failed(result or Ended("lost"), container, program)
         raise _of_program(result.code, download.said(), path, container, program)
 
+    def _finish(self) -> None:
+        if self._passed is not None:
+            # Before the end, which is when it is recorded.
+            self._passed.complete = True
+        self._exchange.finish()
+
     def _too_late(self) -> None:
         self._late = True
         self._download.cancel()
@@ -201,11 +228,15 @@ class _Transfer:
     def begin(self) -> None:
         self._exchange.start(self._status, [*self._fields, *_FIELDS], self._length)
         self._exchange.set_producer(self)
+        if self._passed is not None:
+            self._passed.begin()
 
     def take(self, data: bytes) -> None:
         if self._left is not None:
             data = data[: self._left]
             self._left -= len(data)
+        if self._passed is not None:
+            self._passed.take(data)
         self._exchange.write(data)
         self._exchange.flush()
         if self._left == 0:

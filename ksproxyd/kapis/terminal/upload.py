@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from ksproxyd.kapis.bodies import media_type, unsupported_media_type
 from ksproxyd.kapis.terminal.access import Access
+from ksproxyd.kapis.terminal.accounting import PassedOf
 from ksproxyd.kapis.terminal.answers import container_for, exec_failed
 from ksproxyd.kube.client import KubeClient
 from ksproxyd.model.message import Response
@@ -19,6 +20,7 @@ from ksproxyd.server.exchange import Exchange
 from ksproxyd.settings.terminal import TerminalSettings
 from ksproxyd.terminal.execution import Executions
 from ksproxyd.terminal.files.names import BadName, container_path
+from ksproxyd.terminal.files.passed import Passed
 from ksproxyd.terminal.files.spool import Duplicate, Full, InThread, Room, Spool, TooLarge
 from ksproxyd.terminal.files.upload import Upload
 
@@ -27,7 +29,10 @@ ALLOWANCE = 1024 * 1024
 
 
 class Uploads:
-    """The handler. Nothing of a file is ever in memory but the piece that is on its way to the disk."""
+    """The handler. Nothing of a file is ever in memory but the piece that is on its way to the disk.
+
+    ``passed_of`` makes what keeps account of the files that go into a container, where there is a record.
+    """
 
     def __init__(
         self,
@@ -37,6 +42,7 @@ class Uploads:
         access: Access,
         executions: Executions,
         in_thread: InThread,
+        passed_of: PassedOf | None = None,
     ) -> None:
         self._clock = clock
         self._settings = settings
@@ -45,6 +51,7 @@ class Uploads:
         self._executions = executions
         self._in_thread = in_thread
         self._room = Room(settings.spool_limit)
+        self._passed_of = passed_of
 
     async def post(self, exchange: Exchange, namespace: str, pod: str) -> Response:
         """``POST …/pods/{pod}/file?container=&path=``: the folder to put the files of a form into."""
@@ -66,7 +73,8 @@ class Uploads:
             if not spool.files:
                 raise bad_request("the form has no file in it")
             files = [{"name": file.name, "size": file.size} for file in spool.files]
-            await self._send(Upload(self._executions, namespace, pod, container, path), spool, container)
+            passed = None if self._passed_of is None else self._passed_of(exchange)
+            await self._send(Upload(self._executions, namespace, pod, container, path), spool, container, passed)
         finally:
             await spool.close()
         return Response.json(200, {"files": files})
@@ -85,8 +93,8 @@ class Uploads:
         except OSError as error:
             raise service_unavailable(f"the upload cannot be kept until it is complete: {error.strerror}", 10) from None
 
-    async def _send(self, upload: Upload, spool: Spool, container: str) -> None:
-        sending: Deferred[Any] = Deferred.fromCoroutine(upload.send(spool))
+    async def _send(self, upload: Upload, spool: Spool, container: str, passed: Passed | None) -> None:
+        sending: Deferred[Any] = Deferred.fromCoroutine(upload.send(spool, passed))
         sending.addTimeout(self._settings.upload_timeout, self._clock)
         try:
             result, said = await sending
@@ -98,6 +106,8 @@ class Uploads:
             raise exec_failed(result, container, "tar")
         if result.code:
             raise bad_request(f"tar in container {container} failed ({result.code}): {said or 'it does not say why'}")
+        if passed is not None:
+            passed.complete = True
 
 
 class _Body:

@@ -9,6 +9,7 @@ from ksproxyd.terminal.execution import ExecRequest, Execution, Executions
 from ksproxyd.terminal.exit_status import Ended
 from ksproxyd.terminal.files import archive
 from ksproxyd.terminal.files.names import literally
+from ksproxyd.terminal.files.passed import Passed
 from ksproxyd.terminal.files.spool import Spool
 
 #: The last bytes of what tar complains of that are kept.
@@ -75,15 +76,18 @@ class Upload:
         self._path = path
         self._execution: Execution | None = None
 
-    async def send(self, spool: Spool) -> tuple[Ended, str]:
-        """Send the files of ``spool``; returns how tar ended and the last it complained of."""
+    async def send(self, spool: Spool, passed: Passed | None = None) -> tuple[Ended, str]:
+        """Send the files of ``spool``; returns how tar ended and the last it complained of.
+
+        ``passed`` keeps account of what is sent of them.
+        """
         try:
-            return await self._send(spool)
+            return await self._send(spool, passed)
         finally:
             if self._execution is not None:
                 self._execution.close()
 
-    async def _send(self, spool: Spool) -> tuple[Ended, str]:
+    async def _send(self, spool: Spool, passed: Passed | None) -> tuple[Ended, str]:
         unpacking = self._begin(plain_command(self._path))
         await unpacking.begun
         assert self._execution is not None
@@ -92,7 +96,7 @@ class Upload:
             size = archive.length((file.name, file.size) for file in spool.files)
             unpacking = self._begin(bounded_command(self._path, size))
             await unpacking.begun
-        await self._pack(spool, unpacking)
+        await self._pack(spool, unpacking, passed)
         result = unpacking.result or await unpacking.over
         return result, unpacking.complaints.decode("utf-8", "replace").strip()
 
@@ -103,17 +107,21 @@ class Upload:
         execution.on_drain(unpacking.drained)
         return unpacking
 
-    async def _pack(self, spool: Spool, unpacking: Unpacking) -> None:
+    async def _pack(self, spool: Spool, unpacking: Unpacking, passed: Passed | None) -> None:
         execution = self._execution
         assert execution is not None
         await spool.rewind()
         for file in spool.files:
             execution.write(archive.head(file.name, file.size))
+            if passed is not None:
+                passed.begin(file.name)
             while await unpacking.room():
                 data = await spool.read(file)
                 if not data:
                     break
                 execution.write(data)
+                if passed is not None:
+                    passed.take(data)
             if unpacking.result is not None:
                 return
             execution.write(archive.padding(file.size))
