@@ -73,6 +73,8 @@ class Route:
 
 
 KUBERNETES_PATH = "/api/v1/namespaces/bench/configmaps/settings"
+AUDITED_PATH = "/api/v1/namespaces/audited/configmaps/settings"
+"""Answered with another ``Audit-Id`` each time, as kube-apiserver does."""
 
 
 def _extension(kind: str, name: str, spec: Object) -> Object:

@@ -13,7 +13,7 @@ from statistics import median
 
 from bench.contenders import Gateway, Running, aiohttp_proxy, go_proxy, nginx_proxy, twisted_proxy
 from bench.load import Sample, load
-from bench.objects import KUBERNETES_PATH, MANY
+from bench.objects import AUDITED_PATH, KUBERNETES_PATH, MANY
 from bench.site import MANY_NAME, Site
 from bench.table import mebibytes, micros, millis, spread, table, times
 
@@ -73,6 +73,7 @@ class Requests:
             (*FLAT, "ksproxyd, Kubernetes API"), (route.api_path, route.proxy_path, KUBERNETES_PATH), strict=True
         ):
             self.rows.append(Row(name, gateway, (target,)))
+        self.rows.append(Row("ksproxyd, Kubernetes API, an Audit-Id each", gateway, (AUDITED_PATH,)))
         if not tls:
             large = stack.enter_context(Gateway(site, folder, "ksproxyd many", MANY_NAME))
             for name, target in zip(FLAT, (route.api_path, route.proxy_path), strict=True):

@@ -33,6 +33,7 @@ _STATIC = """\
         open_file_cache max=100;
         location / {{ try_files /document.json =404; }}
         location /openapi {{ return 404; }}
+        location ~ /namespaces/audited/ {{ try_files /document.json =404; add_header Audit-Id $request_id; }}
         location /big/ {{ try_files /big =404; }}
         location ~ ^/(few|many)/(version$|apis|api/v1/(namespaces/kubesphere-system/)?secrets$) {{
             proxy_pass http://stub;

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from ksproxyd.model.message import Item
 from ksproxyd.transport.stream import Stream
 from ksproxyd.transport.tls import TLSLayer
-from ksproxyd.upstream.answer import AnswerHead, known_heads
+from ksproxyd.upstream.answer import AnswerHead, known_heads, known_lines
 from ksproxyd.upstream.errors import UpstreamError, tls_error
 from ksproxyd.upstream.target import client_context
 
@@ -265,7 +265,14 @@ class UpstreamConnection(Stream):
             if not self._bodiless:
                 # 3 if the head is not complete, which is no head's length.
                 begin = data.find(b"\r\n\r\n") + 4
-                known = known_heads.get(data[:begin])
+                head = data[:begin]
+                known = known_heads.get(head)
+                if known is None and begin <= known_heads.LONGEST:
+                    read = known_lines.read(head)
+                    if read is not None:
+                        known, again = read
+                        if again and known.length == len(data) - begin:
+                            known_heads.keep(head, known)
                 if known is not None and known.length == len(data) - begin:
                     self._take_whole(sink, known, data[begin:])
                     return
@@ -292,6 +299,7 @@ class UpstreamConnection(Stream):
                     self._reusable = False
             elif begin > 3 and self._coding is None and self._head.length == len(data) - begin:
                 known_heads.keep(data[:begin], self._head)
+                known_lines.learn(data[:begin], self._head)
             self._finish()
             return
         if self._in_head or self._body_size == before:
