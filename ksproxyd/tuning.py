@@ -50,6 +50,7 @@ def upstream_timeouts(ours: KsproxydSettings) -> UpstreamTimeouts:
         upstream_idle=found.upstream_idle,
         stream_idle=found.stream_idle,
         tunnel_idle=found.tunnel_idle,
+        tunnel_half_closed=found.tunnel_half_closed,
         expect_continue=found.expect_continue,
         linger=found.tunnel_linger,
     )

@@ -139,7 +139,7 @@ class TimeoutsSettings(Section):
         2.0, "A connection that is being closed may still send for this long, so that it reads our answer.", reload=True
     )
     tunnel_linger: Annotated[Duration, seconds(0)] = setting(
-        10.0, "The last bytes of a tunnel of which one side has ended.", reload=True
+        10.0, "The last bytes of a tunnel that is over.", reload=True
     )
     tls_handshake: Annotated[Duration, seconds(0.1)] = setting(
         10.0, "A TLS handshake, with a client or an upstream.", reload=True
@@ -155,6 +155,11 @@ class TimeoutsSettings(Section):
     )
     tunnel_idle: Annotated[Duration, seconds(0.1, off=True)] = setting(
         14400.0, "A tunnel (WebSocket, SPDY) without a byte in either direction; 0 for no limit.", reload=True
+    )
+    tunnel_half_closed: Annotated[Duration, seconds(0.1, off=True)] = setting(
+        60.0,
+        "A tunnel of which one side has ended, without a byte from the other: at most `tunnelIdle`; 0 for all of that.",
+        reload=True,
     )
     expect_continue: Annotated[Duration, seconds(0)] = setting(
         1.0, "Waiting for an upstream's `100 Continue` before the body is sent anyway.", reload=True

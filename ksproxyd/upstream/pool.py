@@ -37,6 +37,8 @@ class UpstreamTimeouts(msgspec.Struct, frozen=True):
     stream_idle: float = 0.0
     #: No byte in either direction of a tunnel.
     tunnel_idle: float = 14400.0
+    #: The same in what is left of one when one end has finished.
+    tunnel_half_closed: float = 60.0
     #: How long a closed tunnel's last bytes may take.
     linger: float = 10.0
     #: How long a body is held back for the backend's ``100 Continue``.

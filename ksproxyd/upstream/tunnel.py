@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from ksproxyd.server.exchange import Exchange
     from ksproxyd.upstream.relay import Proxy
 
-
-#: Seconds in which nothing need move in what is left of a tunnel when one end has finished (spec 05, 11.3).
-HALF_CLOSED = 60.0
-
 #: RFC 6455, 1.3.
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -275,9 +271,12 @@ class _End:
     def touch(self) -> None:
         """Something moved: the tunnel is not idle."""
         pool = self.tunnel.plan.pool
-        idle = pool.timeouts.tunnel_idle
-        if self.done or self.other.done:
-            idle = min(idle or HALF_CLOSED, HALF_CLOSED)
+        timeouts = pool.timeouts
+        idle = timeouts.tunnel_idle
+        half = timeouts.tunnel_half_closed
+        if half and (self.done or self.other.done):
+            # Spec 05, 11.3: half a tunnel is seldom worth as long a wait as a whole one.
+            idle = min(idle or half, half)
         deadline = pool.wheel.now + idle if idle else 0.0
         self.stream.deadline = deadline
         self.other.stream.deadline = deadline

@@ -43,7 +43,8 @@ ROWS: dict[int, str] = {
     59: "streams::test_exec_output_and_exit_code streams::test_exec_stdin streams::test_exec_large_output "
     "streams::test_cp_both_ways streams::test_attach streams::test_port_forward streams::test_twenty_at_once "
     "streams::test_logs_follow streams::test_the_first_line_of_a_log here::test_059_lines_of_a_log_wait_for_nothing",
-    60: "upgrades::test_half_close_by_the_client upgrades::test_half_close_to_a_tls_backend",
+    60: "upgrades::test_half_close_by_the_client upgrades::test_half_close_to_a_tls_backend "
+    "here::test_060_how_long_the_rest_of_a_tunnel_lasts_is_a_setting",
     61: "here::test_061_idle_tunnels_cost_nothing_and_stay idle::test_idle_tunnels_cost_nothing_and_stay",
     62: "here::test_062_one_request streams::test_a_command_runs_once",
     63: "autobahn::test_verdicts_through_a_tunnel",
@@ -94,8 +95,8 @@ class PassingWorld(RightsWorld):
     Each of :attr:`asked` waits for an answer, by its conversation, unless :attr:`at_once` is given.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, more: str = "") -> None:
+        super().__init__(more=more)
         self.asked: list[tuple[Conversation, Request]] = []
         self.at_once: bytes | None = None
         embedded = self.gateway.embedded
@@ -287,6 +288,22 @@ def test_059_lines_of_a_log_wait_for_nothing(world: PassingWorld) -> None:
     world.gateway.wait(1.0)
     # Who follows no longer is not followed for.
     assert not peer.open
+
+
+def test_060_how_long_the_rest_of_a_tunnel_lasts_is_a_setting() -> None:
+    world = PassingWorld("  timeouts: {tunnelHalfClosed: 10s}")
+    try:
+        client, conversation = world.tunnel()
+        conversation.peer.finish()
+        assert client.ended
+        world.gateway.wait(8.0)
+        client.send(b"still here")
+        world.gateway.wait(8.0)
+        assert conversation.tunnelled == b"still here" and world.gateway.gateway.proxy.tunnels
+        world.gateway.wait(4.0)
+        assert not world.gateway.gateway.proxy.tunnels
+    finally:
+        world.close()
 
 
 def test_061_idle_tunnels_cost_nothing_and_stay(world: PassingWorld, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -466,6 +466,29 @@ def test_half_a_tunnel_does_not_wait_for_ever(side: str, idle: float) -> None:
         assert not one.open and not gate.proxy.tunnels
 
 
+@pytest.mark.parametrize(
+    ("half", "idle", "lasts"), [(20.0, 3600.0, 20.0), (20.0, 0.0, 20.0), (300.0, 50.0, 50.0), (0.0, 100.0, 100.0)]
+)
+def test_how_long_half_a_tunnel_waits_is_a_setting(half: float, idle: float, lasts: float) -> None:
+    """Never longer than a whole one; without a limit of its own just as long."""
+    with Gate(timeouts=UpstreamTimeouts(tunnel_idle=idle, tunnel_half_closed=half)) as gate:
+        client = tunnel(gate)
+        client.finish()
+        gate.wait(lasts - 5.0)
+        assert gate.proxy.tunnels
+        gate.wait(10.0)
+        assert not gate.peer.open and not gate.proxy.tunnels
+
+
+def test_half_a_tunnel_may_wait_for_ever() -> None:
+    with Gate(timeouts=UpstreamTimeouts(tunnel_idle=0.0, tunnel_half_closed=0.0)) as gate:
+        client = tunnel(gate)
+        client.finish()
+        gate.wait(1000.0)
+        gate.peer.send(b"x")
+        assert client.take() == b"x"
+
+
 @pytest.mark.parametrize("side", ["client", "backend"])
 def test_reset_ends_both(side: str) -> None:
     with Gate() as gate:

@@ -45,6 +45,7 @@ def test_what_the_defaults_are() -> None:
     assert (own.limits.target_bytes, own.limits.head_bytes) == (16384, 131072)
     assert (own.timeouts.header, own.timeouts.tunnel_idle, own.timeouts.stream_idle) == (10.0, 14400.0, 0.0)
     assert (own.cors.allowed_origins, own.trusted_proxies, own.standalone.enabled) == ((), (), False)
+    assert own.timeouts.tunnel_half_closed == 60.0
     assert defaults().authorization.mode == "RBAC"
 
 
@@ -186,6 +187,10 @@ OWN = [
     ("timeouts: {idle: 5}", "timeouts.idle: found 5, expected a duration with a unit such as 500ms, 10s or 1h30m"),
     ("timeouts: {idle: 1ms}", 'timeouts.idle: found "1ms", expected a value of at least 100ms'),
     ("timeouts: {idle: -5s}", 'timeouts.idle: found "-5s", expected a value of at least 100ms'),
+    (
+        "timeouts: {tunnelHalfClosed: 1ms}",
+        'timeouts.tunnelHalfClosed: found "1ms", expected a value of at least 100ms (or 0 for off)',
+    ),
     (
         "timeouts: {tunnelIdle: 1ms}",
         'timeouts.tunnelIdle: found "1ms", expected a value of at least 100ms (or 0 for off)',
