@@ -39,6 +39,11 @@ HOST_LABEL = "cluster-role.kubesphere.io/host"
 #: Where a member's ks-apiserver is found behind its kube-apiserver.
 SERVICE_PROXY = b"/api/v1/namespaces/kubesphere-system/services/:ks-apiserver:/proxy"
 
+#: Below it are the pages of extensions (spec 01, 3.7), which may have sign-ins of their own.
+_PAGES = b"/proxy"
+
+_COOKIES = frozenset([b"cookie"])
+
 
 class Way(NamedTuple):
     """How a member is reached: straight, or (with a ``prefix``) by its kube-apiserver's service proxy.
@@ -59,6 +64,7 @@ class MemberCluster:
         self.ready = False
         self.problem = "its connection is still being prepared"
         self._plan: Plan | None = None
+        self._upgrades_plan: Plan | None = None
         self._proxy: Proxy | None = None
         self._prefix = b""
         self._target: Target | None = None
@@ -72,15 +78,22 @@ class MemberCluster:
         self._links = WrappedTransport(b"", way.target)
         credentials = b"".join(name + b": " + value + b"\r\n" for name, value in way.headers)
         by_service_proxy = bool(way.prefix)
-        self._plan = Plan(
-            f"Cluster {self.name}",
-            pools.hold(way.target),
-            drop=OWN_FIELDS | {b"authorization"} if by_service_proxy else OWN_FIELDS,
-            credentials=(lambda: credentials) if by_service_proxy else None,
-            more=self._hop_lines if by_service_proxy else self._links.request_lines,
-            codings=narrow_accept_encoding,
-            on_answer=self._on_answer,
-            cell=upstreams.cell("cluster", self.name),
+        pool = pools.hold(way.target)
+        drop = OWN_FIELDS | {b"authorization"} if by_service_proxy else OWN_FIELDS
+        # Who it is a token says there. Not every member keeps back from what runs in a pod, or sits behind a tunnel,
+        # the cookies by which somebody is signed in elsewhere (spec 05, 11.3).
+        self._plan, self._upgrades_plan = (
+            Plan(
+                f"Cluster {self.name}",
+                pool,
+                drop=dropped,
+                credentials=(lambda: credentials) if by_service_proxy else None,
+                more=self._hop_lines if by_service_proxy else self._links.request_lines,
+                codings=narrow_accept_encoding,
+                on_answer=self._on_answer,
+                cell=upstreams.cell("cluster", self.name),
+            )
+            for dropped in (drop, drop | _COOKIES)
         )
 
     def close(self, pools: Pools) -> None:
@@ -94,6 +107,8 @@ class MemberCluster:
         if not self.ready:
             raise service_unavailable(f"cluster {self.name} is not ready")
         plan, proxy = self._plan, self._proxy
+        if exchange.upgrade is not None and not path.startswith(_PAGES):
+            plan = self._upgrades_plan
         if plan is None or proxy is None:
             raise service_unavailable(f"cluster {self.name} cannot be reached: {self.problem}")
         exchange.route(path)

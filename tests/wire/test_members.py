@@ -452,6 +452,44 @@ def test_upgrade_straight_to_the_member() -> None:
         client.finish()
 
 
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [
+        ("/api/v1/namespaces/n/pods/p/exec?command=sh", None),
+        ("/apis/x.example/v1/things?watch=1", None),
+        ("/kapis/terminal.kubesphere.io/v1alpha2/namespaces/n/pods/p/exec", None),
+        ("/kapis/x.example/v1/things", None),
+        ("/api/v1/namespaces/n/services/s/proxy/", None),
+        # The page of an extension may have a sign-in of its own.
+        ("/proxy/grafana/live", b"grafana_session=1"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("connection", "at"),
+    [(proxied(), "http://ks.member.example"), (direct(), "http://member.example:6443")],
+    ids=["straight", "service-proxy"],
+)
+def test_cookies_do_not_go_to_a_member_with_an_upgrade(
+    connection: dict[str, Any], at: str, path: str, kept: bytes | None
+) -> None:
+    """Who it is a token says there; what runs in a pod must not get what somebody is signed in with elsewhere. With
+    other requests they go along, as recorded (mc-member).
+    """
+    with MemoryGateway(objects=[cluster("m", connection)]) as gateway:
+        backend = gateway.serve(at, Backend())
+        head = f"GET /clusters/m{path} HTTP/1.1\r\nHost: g\r\nCookie: grafana_session=1\r\n".encode()
+        for fields in (WEBSOCKET, b"Authorization: Bearer T\r\n\r\n"):
+            client = gateway.connect()
+            client.send(head + fields)
+            client.answer()
+            client.close()
+        upgrade, plain = backend.requests
+        assert upgrade.get("upgrade") is not None and plain.get("upgrade") is None
+        assert (upgrade.get("cookie"), plain.get("cookie")) == (kept, b"grafana_session=1")
+        shown = "authorization" if at.startswith("http://ks.") else "x-kubesphere-authorization"
+        assert upgrade.get(shown) == plain.get(shown) == b"Bearer T"
+
+
 def test_refused_upgrade_is_passed_on() -> None:
     with MemoryGateway(objects=[cluster("m", proxied())]) as gateway:
         gateway.serve("http://ks.member.example", Backend(lambda conversation, request: answer(401, b"no")))
