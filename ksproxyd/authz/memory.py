@@ -9,7 +9,9 @@ Requests of one user and path bring the same :class:`~ksproxyd.model.identity.Id
 
 from __future__ import annotations
 
-from ksproxyd.authz.bindings import Bindings, Principal, named_in, principals_of
+from collections.abc import Iterable
+
+from ksproxyd.authz.bindings import Bindings, Principal, length, principals_of
 from ksproxyd.authz.decision import Authorizer, Decision
 from ksproxyd.authz.roles import RoleKey, Roles
 from ksproxyd.model.identity import Identity
@@ -29,6 +31,9 @@ PATH = 512
 #: A role that more bindings give has everything forgotten: to ask again takes less long than to look for all of them.
 MANY = 1000
 
+#: The same for so many looks at whether somebody is named in these bindings.
+LOOKS = 20_000
+
 _Decisions = dict[int, tuple[RequestInfo, Decision]]
 
 
@@ -41,7 +46,7 @@ class Memory:
         #: By identity object. The object is kept, so that no other one gets its number.
         self._objects: dict[int, tuple[Identity, _Decisions]] = {}
         self._users: dict[Identity, _Decisions] = {}
-        self._by_principal: dict[Principal, set[Identity]] = {}
+        self._by_principal: dict[Principal, list[_Decisions]] = {}
         self._by_namespace: dict[str, set[Identity]] = {}
         #: How many users stand in these sets together, also such whose decisions were forgotten.
         self._placed = 0
@@ -97,7 +102,7 @@ class Memory:
         if decisions is None:
             decisions = self._users[user] = {}
             for name in principals_of(user):
-                self._by_principal.setdefault(name, set()).add(user)
+                self._by_principal.setdefault(name, []).append(decisions)
         self._objects[id(user)] = (user, decisions)
         return decisions
 
@@ -111,30 +116,32 @@ class Memory:
         self._by_namespace.clear()
         self._placed = self._total = 0
 
-    def _forget(self, user: Identity) -> None:
-        decisions = self._users.get(user)
+    def _forget(self, decisions: _Decisions | None) -> None:
         if decisions:
             self._total -= len(decisions)
             decisions.clear()
 
     def _binding_changed(self, old: Object | None, new: Object | None) -> None:
-        for binding in (old, new):
-            if binding is not None:
-                self._forget_subjects(binding)
+        self._forget_subjects(each for each in (old, new) if each is not None)
 
-    def _forget_subjects(self, binding: Object) -> None:
-        for name in named_in(binding):
-            for user in self._by_principal.get(name, ()):
-                self._forget(user)
+    def _forget_subjects(self, bindings: Iterable[Object]) -> None:
+        names: dict[Principal, None] = {}
+        for binding in bindings:
+            names.update(dict.fromkeys(self._bindings.named_among(binding, self._by_principal)))
+        for name in names:
+            for decisions in self._by_principal[name]:
+                self._forget(decisions)
 
     def _role_changed(self, role: RoleKey) -> None:
         if not self._users:
             return
+        looks = 0
         for number, binding in enumerate(self._bindings.to_role(*role)):
-            if number == MANY:
+            looks += min(len(self._by_principal), length(binding))
+            if number == MANY or looks > LOOKS:
                 self.forget_everything()
                 return
-            self._forget_subjects(binding)
+            self._forget_subjects([binding])
 
     def _namespace_changed(self, old: Object | None, new: Object | None) -> None:
         if _workspace(old) != _workspace(new):
@@ -142,7 +149,7 @@ class Memory:
             there = self._by_namespace.pop(name, ())
             self._placed -= len(there)
             for user in there:
-                self._forget(user)
+                self._forget(self._users.get(user))
 
 
 def _workspace(namespace: Object | None) -> str:

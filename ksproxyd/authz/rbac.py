@@ -8,11 +8,11 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from ksproxyd.authz.bindings import MAY_REFER, Bindings, Principal, principals_of, role_ref, subject_of
+from ksproxyd.authz.bindings import MAY_REFER, Bindings, Principal, principals_of, role_ref
 from ksproxyd.authz.decision import Decision
 from ksproxyd.authz.roles import Role, Roles
 from ksproxyd.authz.rules import EVERY, Rule, anything_covers
@@ -133,7 +133,7 @@ class RBAC:
 
     def _grant(self, level: Level, binding: Object, names: list[Principal]) -> Grant:
         ref = role_ref(binding)
-        subject = _subject(binding, names)
+        subject = _title(self.bindings.subject(level.kind, binding, names), binding)
         kind, name = ref
         if not self.roles.knows(kind):
             return Grant(level, binding, subject, ref, None, f'unsupported role reference kind: "{kind}"')
@@ -203,9 +203,8 @@ def to_hand_on(grant: Grant) -> Iterator[Rule]:
         yield msgspec.structs.replace(rule, resources=tuple(each for each in rule.resources if each != plural))
 
 
-def _subject(binding: Object, names: list[Principal]) -> str:
-    """The first subject that is one of ``names``, as reasons call it."""
-    subject = subject_of(binding, names)
+def _title(subject: Any, binding: Object) -> str:
+    """A subject of ``binding``, as reasons call it; empty for none."""
     if subject is None:
         return ""
     kind, name = text(subject, "kind"), text(subject, "name")

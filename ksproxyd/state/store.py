@@ -7,7 +7,7 @@ must not be changed; a change on the server brings a new object.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, KeysView, ValuesView
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -19,6 +19,16 @@ Object = dict[str, Any]
 Key = tuple[str, str]
 
 Subscriber = Callable[[Object | None, Object | None], None]
+
+
+class Kept(Protocol):
+    """What is kept current with a store's objects. It raises nothing."""
+
+    def change(self, key: Key, old: Object | None, new: Object | None) -> None:
+        """An object changed; None is one that is not there. For the store only."""
+
+
+Keeping = TypeVar("Keeping", bound=Kept)
 
 
 def key_of(obj: Object) -> Key:
@@ -46,7 +56,7 @@ class Store:
         self._clock = clock
         self._heard: float | None = None
         self._objects: dict[Key, Object] = {}
-        self._indexes: list[Index] = []
+        self._indexes: list[Kept] = []
         self._subscribers: list[Subscriber] = []
         self._waiting: list[Deferred[None]] = []
 
@@ -93,7 +103,10 @@ class Store:
 
     def index(self, values_of: Callable[[Object], Iterable[Hashable]]) -> Index:
         """A look-up by what ``values_of`` finds in an object; kept current before subscribers are called."""
-        index = Index(self.kind, values_of)
+        return self.keep(Index(self.kind, values_of))
+
+    def keep(self, index: Keeping) -> Keeping:
+        """The same for ``index``, a look-up of its own kind; returns it."""
         for key, obj in self._objects.items():
             index.change(key, None, obj)
         self._indexes.append(index)

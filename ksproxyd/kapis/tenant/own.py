@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ksproxyd.authz.bindings import Principal, named_in, principals_of
+from ksproxyd.authz.bindings import Principal, named_among, principals_of
 from ksproxyd.kapis.ordered import Ordered, SortKey, sort_key
 from ksproxyd.model.identity import Identity
 from ksproxyd.state.store import Object, Store
@@ -92,7 +92,7 @@ class Own:
 
     def _bound(self, old: Object | None, new: Object | None) -> None:
         for binding in (old, new):
-            for who in named_in(binding) if binding is not None else ():
+            for who in named_among(binding, self._named) if binding is not None else ():
                 for key in self._named.pop(who, ()):
                     part = self._parts.pop(key, None)
                     self._weight -= 0 if part is None else len(part) + 1

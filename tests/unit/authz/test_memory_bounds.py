@@ -7,9 +7,21 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
+from ksproxyd.authz import bindings as bindings_module
 from ksproxyd.authz import memory as memory_module
-from ksproxyd.authz.bindings import Bindings, named_in, principal, subject_of
-from ksproxyd.authz.memory import MANY, Memory
+from ksproxyd.authz.bindings import (
+    LONG,
+    Bindings,
+    Named,
+    Principal,
+    is_long,
+    named,
+    named_among,
+    named_in,
+    principal,
+    subject_of,
+)
+from ksproxyd.authz.memory import LOOKS, MANY, Memory
 from ksproxyd.authz.rbac import RBAC
 from ksproxyd.authz.roles import Roles
 from ksproxyd.model.identity import Identity
@@ -139,3 +151,119 @@ def test_subjects_of_any_shape(more: int) -> None:
     assert subject_of(value, [bot]) is ACCOUNT
     assert subject_of(value, [("User", "bot")]) is None
     assert subject_of({"subjects": "no"}, [bot]) is None and named_in({}) == ()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_subjects_of_any_shape_in_a_long_binding(order: int) -> None:
+    more = [{"kind": "User", "name": f"x{number}"} for number in range(LONG)]
+    twice = [{"kind": "Group", "name": "g"}, {"kind": "User", "name": "x1"}, {"kind": "User", "name": "x1"}]
+    accounts = [ACCOUNT, {"kind": "User", "name": "kubesphere:serviceaccount:n1:bot"}]
+    others = [{"kind": "Robot", "name": "u1"}, {"kind": "User", "name": ""}, {"kind": "Group", "name": ""}]
+    for odd in (ODD, [], twice, accounts, others, [{"kind": "User", "name": 1}], [{"kind": "User"}], [{"name": "x"}]):
+        subjects = (more + odd)[::order]
+        value = {"metadata": {"name": "b", "namespace": "n1"}, "subjects": subjects}
+        assert is_long(value)
+        found = named(value)
+        first: dict[Principal, Any] = {}
+        for subject in subjects:
+            who = principal(subject, "n1")
+            if who is not None:
+                first.setdefault(who, subject)
+        assert {("User", name) for name in found.users} | {("Group", name) for name in found.groups} == {*first}
+        assert all(found.get(who) is subject for who, subject in first.items())
+        for known in ({("User", "x1"): 1, ("Group", "u1"): 1, ("Group", "x1"): 1}, dict.fromkeys(first), {}):
+            expected = {who for who in known if who in first}
+            assert {*named_among(value, known)} == {*found.among(known)} == expected
+    assert not is_long({**value, "subjects": more[1:]}) and not is_long({"subjects": "x" * LONG}) and not is_long({})
+
+
+class Counted:
+    """How often something was done for a subject."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.subjects = 0
+        self.bindings: list[Any] = []
+        plainly, one = bindings_module._plainly_named, bindings_module.principal
+
+        def counted_one(*args: Any) -> Any:
+            self.subjects += 1
+            return one(*args)
+
+        def counted(subjects: list[Any]) -> Named | None:
+            self.bindings.append(subjects)
+            return plainly(subjects)
+
+        monkeypatch.setattr(bindings_module, "principal", counted_one)
+        monkeypatch.setattr(bindings_module, "_plainly_named", counted)
+
+
+def test_each_version_of_a_long_binding_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By all who want to know of its change together, and by nobody who asks for a decision."""
+    world = World()
+    store = world.stores[CLUSTER_ROLE_BINDINGS]
+    world.stores[CLUSTER_ROLES].put(role("list"))
+    users = [Identity(f"u{number}") for number in range(0, 10_000, 1000)]
+    names = [f"u{number}" for number in range(10_000)]
+    for user in users:
+        world.allowed(user, "/api/v1/pods")
+    counted = Counted(monkeypatch)
+    for number in range(1, 10):
+        # More than are remembered of those that have just changed.
+        store.put(binding(f"b{number}", *names[1:]))
+    for number in range(5):
+        store.put(binding("b", *names[number:]))
+        assert world.allowed(users[-1], "/api/v1/pods")
+        assert world.allowed(users[0], "/api/v1/pods") is (number == 0)
+        assert len(counted.bindings) == 10 + number
+    world.stores[CLUSTER_ROLES].put(role("create"))
+    assert not world.allowed(users[-1], "/api/v1/pods")
+    world.stores[CLUSTER_ROLES].put(role("list"))
+    for number in range(1, 10):
+        assert world.allowed(users[-1], "/api/v1/pods")
+        store.remove(("", f"b{number}"))
+    store.remove(("", "b"))
+    assert not world.allowed(users[-1], "/api/v1/pods")
+    assert len(counted.bindings) == 14
+    assert counted.subjects == 0
+    for index in (world.bindings._exact[CLUSTER_ROLE_BINDINGS]._objects, world.bindings._long[CLUSTER_ROLE_BINDINGS]):
+        assert not (index if isinstance(index, dict) else index._named or index._there or index._places)
+
+
+def test_a_binding_becomes_long_and_short_again() -> None:
+    world = World()
+    store = world.stores[CLUSTER_ROLE_BINDINGS]
+    world.stores[CLUSTER_ROLES].put(role("list"))
+    names = [f"u{number}" for number in range(LONG + 1)]
+    for size in (LONG - 1, LONG, LONG + 1, LONG - 1, LONG, 1):
+        store.put(binding("b", *names[:size]))
+        for number in (0, LONG - 2, LONG - 1, LONG):
+            assert world.allowed(Identity(f"u{number}"), "/api/v1/pods") is (number < size)
+    store.remove(("", "b"))
+    assert not world.allowed(Identity("u0"), "/api/v1/pods")
+
+
+def test_a_role_that_is_given_to_too_many_to_look_for_has_everything_forgotten() -> None:
+    world = World()
+    world.stores[CLUSTER_ROLES].put(role("list"))
+    users = [Identity(f"u{number}") for number in range(2500)]
+    for user in users:
+        world.allowed(user, "/api/v1/pods")
+    names = [f"u{number}" for number in range(2500)]
+    for number in range(10):
+        world.stores[CLUSTER_ROLE_BINDINGS].put(binding(f"b{number}", *names))
+    assert all(world.allowed(user, "/api/v1/pods") for user in users)
+    assert 10 * len(users) > LOOKS
+    world.stores[CLUSTER_ROLES].put(role("create"))
+    assert not world.memory._users, "it was not looked for them"
+    assert not any(world.allowed(user, "/api/v1/pods") for user in users)
+
+
+def test_of_several_subjects_of_a_long_binding_the_first_is_the_reason() -> None:
+    world = World()
+    world.stores[CLUSTER_ROLES].put(role("list"))
+    own, group = {"kind": "User", "name": "ann"}, {"kind": "Group", "name": "g"}
+    others = [f"u{number}" for number in range(LONG)]
+    ann, info = Identity("ann", ("h", "g")), classify("GET", b"/api/v1/pods", b"")
+    for first, second, title in ((own, group, 'User "ann"'), (group, own, 'Group "g"')):
+        world.stores[CLUSTER_ROLE_BINDINGS].put(binding("b", first, *others, second))
+        assert world.memory.decide(ann, info).reason.endswith(f"to {title}")

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
+from ksproxyd.authz import bindings as bindings_module
 from ksproxyd.authz.bindings import Bindings
 from ksproxyd.authz.decision import Decision
 from ksproxyd.authz.memory import Memory
@@ -215,6 +216,18 @@ def covers(rule: dict[str, Any], info: RequestInfo) -> bool:
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(steps)
 def test_nothing_is_decided_otherwise_than_the_spec_says(conversation: list[tuple[str, Any]]) -> None:
+    usual = play(conversation)
+    with pytest.MonkeyPatch.context() as patch:
+        # As if they had thousands of subjects.
+        patch.setattr(bindings_module, "LONG", 1)
+        assert play(conversation) == usual
+        patch.setattr(bindings_module, "LONG", 2)
+        assert play(conversation) == usual
+
+
+def play(conversation: list[tuple[str, Any]]) -> list[Any]:
+    """All decisions, and in what places everybody is bound; those that are otherwise than they should be fail."""
+    found: list[Any] = []
     stores = {kind: Store(kind.name, Clock()) for kind in KINDS.values()}
     for store in stores.values():
         store.mark_synced()
@@ -227,7 +240,9 @@ def test_nothing_is_decided_otherwise_than_the_spec_says(conversation: list[tupl
 
     def check(user: Identity, info: RequestInfo) -> None:
         expected = naive(list(world.values()), user, info)
-        assert memory.decide(user, info).allowed is expected, (user, info)
+        decision = memory.decide(user, info)
+        assert decision.allowed is expected, (user, info)
+        found.extend((decision, rbac.decide(user, info), bindings.workspaces(user), bindings.namespaces(user)))
 
     for word, value in conversation:
         if word == "put":
@@ -247,6 +262,7 @@ def test_nothing_is_decided_otherwise_than_the_spec_says(conversation: list[tupl
         # What was asked before is remembered, and must not be by now if it is otherwise.
         for user, info in asked:
             check(user, info)
+    return found
 
 
 def test_what_was_decided_is_not_looked_for_again() -> None:
