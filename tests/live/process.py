@@ -52,6 +52,9 @@ class Program:
             stderr=subprocess.STDOUT,
             cwd=folder,
             env={**inherited, **(environ or {})},
+            # As a service manager starts it, too. The system shares its processors among sessions: what hashes
+            # passwords takes only what others of its own session leave, and must not starve beside busy tests.
+            start_new_session=True,
             **more,
         )
 

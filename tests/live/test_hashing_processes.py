@@ -13,6 +13,7 @@ import bcrypt
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
+from twisted.internet.task import Clock
 
 from ksproxyd.authn.hashing import Processes, check, make
 from ksproxyd.kube.pacing import pause
@@ -57,7 +58,9 @@ async def test_one_that_is_killed_is_replaced() -> None:
     hashing = Processes(reactor, 30.0)
     await hashing.ask(check(PASSWORD, HASH))
     (first,) = children()
-    asked = hashing.ask(check(PASSWORD, SLOW))
+    # Stopped, so that it is asked and has not answered when it is killed, however long we take.
+    os.kill(first, signal.SIGSTOP)
+    asked = hashing.ask(check(PASSWORD, HASH))
     os.kill(first, signal.SIGKILL)
     assert await asked == b"yes"
     (second,) = children()
@@ -72,19 +75,33 @@ async def test_one_that_is_killed_is_replaced() -> None:
     assert not children()
 
 
+class Hurried:
+    """The reactor's processes, and time that passes when it is told to: how long one takes to start is no matter."""
+
+    def __init__(self) -> None:
+        self.time = Clock()
+        self.callLater = self.time.callLater
+        self.spawnProcess = reactor.spawnProcess  # type: ignore[attr-defined]
+
+
 @pytest_twisted.ensureDeferred
 async def test_one_that_is_stopped_is_replaced() -> None:
-    hashing = Processes(reactor, 1.0)
+    hurried = Hurried()
+    hashing = Processes(hurried, 30.0)
     await hashing.ask(check(PASSWORD, HASH))
     (first,) = children()
     os.kill(first, signal.SIGSTOP)
-    assert await hashing.ask(check(PASSWORD, HASH)) == b"yes"
+    asked = hashing.ask(check(PASSWORD, HASH))
+    hurried.time.advance(30.0)
+    assert await asked == b"yes"
     (second,) = children()
     assert second != first
     # Neither does one hold up the end.
     os.kill(second, signal.SIGSTOP)
-    await hashing.close()
-    assert not children()
+    closed = hashing.close()
+    hurried.time.advance(30.0)
+    await closed
+    assert not children() and not hurried.time.getDelayedCalls()
 
 
 def test_it_lets_others_in_while_it_computes() -> None:
@@ -98,7 +115,10 @@ hashing_worker.main()
 print(len(interruptions), signal.getitimer(signal.ITIMER_REAL))
 """
     for questions, interrupted in ((b"", False), (check(PASSWORD, SLOW) + b"\n", True)):
-        done = subprocess.run([sys.executable, "-c", program], input=questions, capture_output=True, check=True)
+        # A session of its own has a share of the processors of its own: beside busy tests it would starve.
+        done = subprocess.run(
+            [sys.executable, "-c", program], input=questions, capture_output=True, check=True, start_new_session=True
+        )
         *answers, last = done.stdout.decode().splitlines()
         assert answers == ["yes"] * interrupted
         assert (last != "0 (0.0, 0.0)") == interrupted and last.endswith(" (0.0, 0.0)")
