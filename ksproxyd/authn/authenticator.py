@@ -98,7 +98,7 @@ class Authenticator:
         self._waiting: dict[tuple[int, bytes], list[Deferred[Entry]]] = {}
         self._asking: set[Deferred[Any]] = set()
         self._round = 0
-        self._unsubscribe = directory.subscribe(self.remembered.drop_user)
+        self._unsubscribe = directory.subscribe(self.remembered.drop_user, self.remembered.users)
 
     def stop(self) -> None:
         """Nobody asks any more."""

@@ -124,7 +124,8 @@ class Login:
         self._outside = 0
         self._limited = {record.name for record in directory.records() if record.state == LIMITED}
         self._forgiving: set[Deferred[None]] = set()
-        self._unsubscribe = directory.subscribe(self._changed)
+        # Whose groups alone have changed has the password of before, and is locked or not as before.
+        self._unsubscribe = directory.subscribe(self._changed, ())
 
     def stop(self) -> None:
         """Nobody logs in any more."""

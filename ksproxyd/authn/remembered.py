@@ -7,7 +7,7 @@ token is, and for ``believed_for`` seconds after the common store last confirmed
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, KeysView
 
 from ksproxyd.authn.tokens.claims import Claims
 from ksproxyd.model.identity import Identity
@@ -46,6 +46,11 @@ class Remembered:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def users(self) -> KeysView[str]:
+        """Who has shown something that is remembered, as a live view."""
+        return self._by_user.keys()
 
     def put(self, header: bytes, entry: Entry) -> None:
         """Remember ``entry``; in place of what was there."""

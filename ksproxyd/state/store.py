@@ -18,6 +18,9 @@ Object = dict[str, Any]
 #: Namespace (empty for cluster-scoped kinds) and name.
 Key = tuple[str, str]
 
+#: An object with so many values is not noted under each of them, but asked whether it has one.
+LONG = 1000
+
 Subscriber = Callable[[Object | None, Object | None], None]
 
 
@@ -181,14 +184,19 @@ class Index:
         self._values_of = values_of
         self._objects: dict[Hashable, dict[Key, Object]] = {}
         self._values: dict[Key, tuple[Hashable, ...]] = {}
+        self._long: dict[Key, tuple[frozenset[Hashable], Object]] = {}
 
     def get(self, value: Hashable) -> tuple[Object, ...]:
         """The objects that have ``value``, in no particular order."""
         found = self._objects.get(value)
-        return tuple(found.values()) if found else ()
+        objects = tuple(found.values()) if found else ()
+        if self._long:
+            objects += tuple([obj for values, obj in self._long.values() if value in values])
+        return objects
 
     def change(self, key: Key, old: Object | None, new: Object | None) -> None:
         """An object changed. For the store only."""
+        self._long.pop(key, None)
         for value in self._values.pop(key, ()):
             entries = self._objects[value]
             del entries[key]
@@ -197,7 +205,11 @@ class Index:
         if new is None:
             return
         try:
-            values = tuple(dict.fromkeys(self._values_of(new)))
+            values = tuple(self._values_of(new))
+            if len(values) >= LONG:
+                self._long[key] = frozenset(values), new
+                return
+            values = tuple(dict.fromkeys(values))
         except Exception:
             self.log.failure("{kind} {name} cannot be indexed", kind=self._kind, name="/".join(filter(None, key)))
             return

@@ -154,7 +154,7 @@ class Mapper:
             if found is not None and found.uid == wanted.uid and not done.called:
                 done.callback(None)
 
-        end = self._directory.subscribe(look)
+        end = self._directory.subscribe(look, (wanted.name,))
         try:
             look(wanted.name)
             await done.addTimeout(PATIENCE, self._clock)

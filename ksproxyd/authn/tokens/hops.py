@@ -32,7 +32,7 @@ class HopTokens:
         self._make = make
         self._directory = directory
         self._kept: dict[str, tuple[bytes, float]] = {}
-        self._unsubscribe = directory.subscribe(self._drop)
+        self._unsubscribe = directory.subscribe(self._drop, self._kept.keys())
 
     def __len__(self) -> int:
         """How many are kept."""

@@ -20,7 +20,7 @@ from ksproxyd.authn.tokens.claims import ACCESS, STATIC, Claims
 from ksproxyd.authn.user_record import UserRecord
 from ksproxyd.model.identity import Identity
 from ksproxyd.model.status import StatusError
-from ksproxyd.state.store import Store
+from ksproxyd.state.store import LONG, Store
 from ksproxyd.testing import Authority
 
 NOW = 1_000_000.0
@@ -84,11 +84,11 @@ class Site:
     def __init__(self, believed_for: float | None = 1.0, *, users: bool = True, groups: bool = True) -> None:
         self.clock = Clock()
         self.clock.advance(NOW)
-        self.users, bindings = Store("User", self.clock), Store("GroupBinding", self.clock)
+        self.users, self.bindings = Store("User", self.clock), Store("GroupBinding", self.clock)
         self.user("alice", groups=["devs"])
         self.users.mark_synced()
-        bindings.mark_synced()
-        self.directory = Directory(self.users, bindings)
+        self.bindings.mark_synced()
+        self.directory = Directory(self.users, self.bindings)
         self.tokens = Tokens()
         self.logins = Logins(self.directory)
         self.accounts = True
@@ -215,6 +215,23 @@ def test_a_change_of_the_user_takes_effect_at_once() -> None:
     assert site.ask().identity.name == "alice"
     site.users.remove(("", "alice"))
     assert site.refused().code == 401
+
+
+def test_a_group_of_thousands_takes_effect_at_once() -> None:
+    site = Site(believed_for=None)
+    names = ["alice", *(f"u{number}" for number in range(LONG))]
+    for name in names[1:]:
+        site.user(name)
+    binding = {"metadata": {"name": "b"}, "groupRef": {"name": "ops"}, "users": names}
+    for groups in (("devs", "ops", "system:authenticated"), ("devs", "system:authenticated")):
+        site.ask()
+        assert site.authenticator.known(HEADER) is not None
+        if "ops" in groups:
+            site.bindings.put(binding)
+        else:
+            site.bindings.remove(("", "b"))
+        assert site.authenticator.known(HEADER) is None
+        assert site.ask().identity.groups == groups
 
 
 def test_a_member_takes_the_hosts_word_for_its_users() -> None:

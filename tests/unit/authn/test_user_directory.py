@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
+from ksproxyd.authn import directory as directory_module
 from ksproxyd.authn.directory import Directory
 from ksproxyd.authn.user_record import LINK, read_user
-from ksproxyd.state.store import Store
+from ksproxyd.state.store import LONG, Store
 
 
 class Place:
@@ -190,7 +191,18 @@ steps = st.one_of(
 
 @given(st.lists(steps, max_size=30))
 def test_always_as_if_read_anew(history: list[tuple[str, str, str, str]]) -> None:
+    check_history(history)
+    with pytest.MonkeyPatch.context() as patch:
+        # As if there were thousands of users.
+        for long in (1, 2):
+            patch.setattr(directory_module, "LONG", long)
+            check_history(history)
+
+
+def check_history(history: list[tuple[str, str, str, str]]) -> None:
     place = Place()
+    seen: dict[str, tuple[str, ...]] = {}
+    place.directory.subscribe(lambda name: seen.pop(name, None), seen)
     for step, name, first, second in history:
         if step == "user":
             place.user(name, email=first, links={"p": second}, created=second)
@@ -200,7 +212,15 @@ def test_always_as_if_read_anew(history: list[tuple[str, str, str, str]]) -> Non
             place.bind(name, first, list(second))
         else:
             place.bindings.remove(("", name))
-    anew = Directory(place.users, place.bindings)
+        # Nobody keeps what is not so any more.
+        records = [found for each in "abcd" if (found := place.directory.find(each)) is not None]
+        assert all(seen.get(record.name, record.groups) == record.groups for record in records)
+        if len(records) % 2:
+            seen.update({record.name: record.groups for record in records})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(directory_module, "LONG", LONG)
+        anew = Directory(place.users, place.bindings)
+    assert place.directory._stale <= {r.name for r in anew.records()}
     assert {r.name: r for r in place.directory.records()} == {r.name: r for r in anew.records()}
     for email in ("x@", "y@"):
         assert place.directory.by_email(email) == anew.by_email(email)
@@ -215,3 +235,64 @@ def test_a_record_needs_a_name() -> None:
 def found(record: Any) -> str:
     assert record is not None
     return str(record.name)
+
+
+def test_the_groups_of_thousands_change_for_those_who_are_looked_at(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"u{number}" for number in range(10_000)]
+    for name in names:
+        place.user(name, groups=["own"], email=f"{name}@ks.test", links={"p": name})
+    looked: list[Any] = []
+    plain = directory_module.groups_of
+
+    def counted(obj: dict[str, Any], bound: tuple[str, ...]) -> tuple[str, ...]:
+        looked.append(obj["metadata"]["name"])
+        return plain(obj, bound)
+
+    monkeypatch.setattr(directory_module, "groups_of", counted)
+    of = {"u7", "somebody"}
+    place.directory._subscribers.clear()
+    place.directory.subscribe(place.told.append, of)
+    place.told.clear()
+
+    place.bind("one", "red", names)
+    assert (looked, place.told) == ([], ["u7"])
+    assert place.groups("u1") == ("own", "red")
+    linked, known = place.directory.by_link("p", "u2"), place.directory.by_email("u3@ks.test")
+    assert linked[0].groups == ("own", "red") and known is not None and known.groups == ("own", "red")
+    assert looked == ["u1", "u2", "u3"]
+    # One comes or goes.
+    looked.clear()
+    place.told.clear()
+    place.bind("one", "red", names[1:])
+    assert (looked, place.told) == (["u0"], []), "nobody has seen the group of theirs"
+    place.bind("one", "red", names[2:])
+    assert (looked, place.told) == (["u0", "u1"], ["u1"])
+    assert (place.groups("u0"), place.groups("u1"), place.groups("u4")) == (("own",), ("own",), ("own", "red"))
+    # All of them.
+    looked.clear()
+    of.clear()
+    place.told.clear()
+    place.bindings.remove(("", "one"))
+    assert (looked, place.told) == ([], [])
+    assert place.groups("u4") == ("own",)
+    place.user("u5", groups=["another"])
+    assert place.groups("u5") == ("another",)
+    place.users.remove(("", "u6"))
+    assert "u5" not in place.directory._stale and "u6" not in place.directory._stale
+    assert place.directory.find("u6") is None and len(place.directory.records()) == 9_999
+    assert not place.directory._stale and not place.directory._bound and not place.directory._many
+
+
+def test_one_that_fails_for_many_disturbs_nobody_else(
+    place: Place, logged_errors: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory_module, "LONG", 2)
+    for name in "abc":
+        place.user(name)
+    place.directory.subscribe(lambda name: 1 / 0, "a")
+    later: list[str] = []
+    place.directory.subscribe(later.append)
+    place.bind("one", "red", ["a", "b", "c"])
+    assert sorted(later) == ["a", "b", "c"] and len(logged_errors.take()) == 1

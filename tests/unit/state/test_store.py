@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 
-from ksproxyd.state.store import Object, Store, key_of
+from ksproxyd.state import store as store_module
+from ksproxyd.state.store import LONG, Object, Store, key_of
 
 
 def thing(name: str, version: int = 1, uid: str = "", namespace: str = "", **spec: Any) -> Object:
@@ -190,6 +191,14 @@ def test_an_object_that_cannot_be_indexed_is_only_left_out(store: Store, logged_
     )
 )
 def test_an_index_is_what_a_search_would_find(changes: list[tuple[str, int, list[str] | None]]) -> None:
+    check_index(changes)
+    with pytest.MonkeyPatch.context() as patch:
+        # As if they had thousands of values.
+        patch.setattr(store_module, "LONG", 2)
+        check_index(changes)
+
+
+def check_index(changes: list[tuple[str, int, list[str] | None]]) -> None:
     store = Store("Thing", Clock())
     index = store.index(group)
     for name, uid, groups in changes:
@@ -200,3 +209,19 @@ def test_an_index_is_what_a_search_would_find(changes: list[tuple[str, int, list
         for value in "xyz":
             wanted = [obj for obj in store.values() if value in obj["spec"]["groups"]]
             assert sorted(map(id, index.get(value))) == sorted(map(id, wanted))
+
+
+def test_very_many_values_are_not_noted_one_by_one(store: Store) -> None:
+    index = store.index(group)
+    names = [f"x{number}" for number in range(LONG)]
+    store.put(thing("long", groups=names))
+    store.put(thing("short", groups=["x0"]))
+    assert list(index._objects) == ["x0"]
+    assert [each["metadata"]["name"] for each in index.get("x0")] == ["short", "long"]
+    assert len(index.get("x1")) == 1 and not index.get("y")
+    store.put(thing("long", version=2, groups=names[1:]))
+    assert [each["metadata"]["name"] for each in index.get("x0")] == ["short"]
+    assert [each["metadata"]["resourceVersion"] for each in index.get("x1")] == ["2"]
+    store.put(thing("long", groups=names))
+    store.remove(("", "long"))
+    assert not index.get("x1") and not index._long

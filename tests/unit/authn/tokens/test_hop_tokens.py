@@ -32,7 +32,7 @@ class World:
     def find(self, name: str) -> Record | None:
         return self.records.get(name)
 
-    def subscribe(self, callback: Any) -> Any:
+    def subscribe(self, callback: Any, of: Any = None) -> Any:
         self.changed = callback
         return lambda: None
 
