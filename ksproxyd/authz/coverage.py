@@ -91,6 +91,8 @@ class Coverage:
         self._steps = 0
         self._most = MOST_STEPS
         self._held: set[Rule] = set()
+        #: A bit for each of them.
+        self._all = 0
         #: Whether a single one of them covers every resource, or every URL.
         self._every_resource = self._every_url = False
         #: An asterisk at the end of a URL stands for everything that begins so: the beginnings, by their length.
@@ -104,6 +106,7 @@ class Coverage:
             return
         bit = 1 << len(self._held)
         self._held.add(rule)
+        self._all |= bit
         self._groups.add(rule.groups, bit)
         self._resources.add(rule.resources, bit)
         self._names.add(rule.names, bit)
@@ -163,27 +166,26 @@ class Coverage:
             )
         return found
 
-    @property
-    def _all(self) -> int:
-        """A bit for each of the held rules."""
-        return (1 << len(self._held)) - 1
-
     def _in_one(self, rule: Rule) -> bool:
         """Whether one held rule covers all that ``rule`` says of resources; False also where that takes a while."""
         if len(rule.groups) + len(rule.resources) + len(rule.names) + len(rule.verbs) > _SHORT:
             return False
         able = self._all if rule.names else self._any_name
-        for covering, values in (
-            (self._resources.resource, rule.resources),
-            (self._groups.plain, rule.groups),
-            (self._name, rule.names),
-            (self._verbs.plain, rule.verbs),
-        ):
+        # What tells rules apart comes first.
+        for value in rule.resources:
+            able &= self._resources.resource(value)
+            if not able:
+                return False
+        for axis, values in ((self._groups, rule.groups), (self._verbs, rule.verbs)):
+            get = axis.by_value.get
+            every = get("*", 0)
             for value in values:
-                able &= covering(value)
-                if not able:
-                    return False
-        return True
+                able &= get(value, 0) | every
+            if not able:
+                return False
+        for value in rule.names:
+            able &= self._name(value)
+        return bool(able)
 
     def _name(self, value: str) -> int:
         return self._any_name | self._names.by_value.get(value, 0)

@@ -146,7 +146,8 @@ class Escalation:
         ):
             why = 'policies are added only by those who have the verb "escalate" on it at the Global scope'
             self._refuse(user, f"{subject} is forbidden: {why}", details)
-        more = self._difference(new.rules, before.rules, subject, details, user)
+        # Of something new nothing was there before.
+        more = self._difference(new.rules, before.rules, subject, details, user) if before.rules else list(new.rules)
         if not more:
             return
         place = {"namespace": namespace, "workspace": workspace, "scope": scope}
@@ -251,10 +252,11 @@ def _group_of(value: Object) -> str:
 
 
 def _lacks(subject: str, user: Identity, verb: str, rules: list[Rule]) -> str:
-    lines = [each if len(each) <= _LONGEST_SHOWN else each[:_LONGEST_SHOWN] + "…}" for each in map(shown, rules)]
-    more = len(lines) - MOST_SHOWN
+    named = map(shown, rules[:MOST_SHOWN])
+    lines = [each if len(each) <= _LONGEST_SHOWN else each[:_LONGEST_SHOWN] + "…}" for each in named]
+    more = len(rules) - MOST_SHOWN
     if more > 0:
-        lines[MOST_SHOWN:] = [f"and {more} more"]
+        lines.append(f"and {more} more")
     listed = "\n".join(lines)
     return (
         f'{subject} is forbidden: user "{user.name}" would give rights that they do not hold themselves, and do not '

@@ -69,33 +69,30 @@ def rules_from(value: Any) -> tuple[Rule, ...]:
     """The rules in a list of them."""
     if not isinstance(value, list):
         return ()
-    return tuple(
-        Rule(
-            _strings(entry.get("verbs")),
-            _strings(entry.get("apiGroups")),
-            _strings(entry.get("resources")),
-            _strings(entry.get("resourceNames")),
-            _strings(entry.get("nonResourceURLs")),
-        )
-        for entry in value
-        if isinstance(entry, dict) and _only_strings(entry)
-    )
+    return tuple([rule for entry in value if isinstance(entry, dict) and (rule := _rule_from(entry)) is not None])
 
 
 _LISTS = ("verbs", "apiGroups", "resources", "resourceNames", "nonResourceURLs")
 
 
-def _only_strings(entry: dict[str, Any]) -> bool:
-    """A rule that names something else than strings is not guessed at: less names would mean more rights."""
+def _rule_from(entry: dict[str, Any]) -> Rule | None:
+    """A rule; None for one that names something else than strings.
+
+    That is not guessed at: less names would mean more rights.
+    """
+    lists: list[tuple[str, ...]] = []
     for key in _LISTS:
         value = entry.get(key)
-        if value is not None and not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
-            return False
-    return True
-
-
-def _strings(value: Any) -> tuple[str, ...]:
-    return tuple(value) if value else ()
+        if value is None:
+            lists.append(())
+            continue
+        if not isinstance(value, list):
+            return None
+        for each in value:
+            if not isinstance(each, str):
+                return None
+        lists.append(tuple(value))
+    return Rule(*lists)
 
 
 def anything_covers(rules: Iterable[Rule], info: RequestInfo) -> Rule | None:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from twisted.logger import globalLogPublisher
 
-from ksproxyd.authz.escalation import IAM_GROUP, Escalation, Mode
+from ksproxyd.authz import escalation as escalation_module
+from ksproxyd.authz.escalation import IAM_GROUP, MOST_SHOWN, Escalation, Mode
 from ksproxyd.authz.grants import NATIVE_GROUP
-from ksproxyd.authz.rules import ALL, Rule
+from ksproxyd.authz.rules import ALL, Rule, rules_of
 from ksproxyd.model.identity import Identity
 from ksproxyd.model.request_info import CLUSTER, GLOBAL, NAMESPACE, WORKSPACE, RequestInfo
 from ksproxyd.model.status import StatusError
@@ -293,3 +294,38 @@ def test_long_refusals_are_short() -> None:
     rules = [{"verbs": ["get"], "apiGroups": [f"g{n}"], "resources": ["x" * 1000]} for n in range(100)]
     message = refused(escalation(Holds()).check_role, JOE, role(*rules), None, namespace="n1").message
     assert message.endswith("and 80 more") and len(message) < 15_000
+
+
+def test_a_long_role_is_compared_with_what_there_is_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = [{"verbs": ["get", "list"], "apiGroups": [f"g{n}"], "resources": [f"r{n}", f"s{n}"]} for n in range(5000)]
+    long, nothing = role(*rules), role()
+    compared: list[int] = []
+    plain = escalation_module.uncovered
+
+    def counted(wanted: Any, held: Any) -> Any:
+        compared.append(len(held))
+        return plain(wanted, held)
+
+    monkeypatch.setattr(escalation_module, "uncovered", counted)
+    for old in (None, nothing):
+        escalation(Holds(n1=ALL)).check_role(JOE, long, old, namespace="n1")
+        escalation(Holds(n1=rules_of(long))).check_role(JOE, long, old, namespace="n1")
+    assert compared == [5000] * 2, "who may escalate is asked nothing more"
+    # What says nothing takes nothing.
+    escalation(Holds()).check_role(JOE, role({"verbs": ["get"]}), None, namespace="n1")
+
+
+def test_of_many_rules_that_are_missing_those_that_are_named_are_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Rule] = []
+    plain = escalation_module.shown
+
+    def counted(rule: Rule) -> str:
+        written.append(rule)
+        return plain(rule)
+
+    monkeypatch.setattr(escalation_module, "shown", counted)
+    for count, end in ((MOST_SHOWN, f"r{MOST_SHOWN - 1}"), (1000, f"and {1000 - MOST_SHOWN} more")):
+        written.clear()
+        rules = [{"verbs": ["get"], "apiGroups": [""], "resources": [f"r{n}"]} for n in range(count)]
+        message = refused(escalation(Holds()).check_role, JOE, role(*rules), None, namespace="n1").message
+        assert end in message.splitlines()[-1] and len(written) == MOST_SHOWN
