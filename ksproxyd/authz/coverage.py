@@ -55,6 +55,11 @@ def shown(rule: Rule) -> str:
     return "{" + ", ".join(f"{title}:{_listed(values)}" for title, values in lists if values) + "}"
 
 
+def _once(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Each of ``values`` once."""
+    return values if len(values) < 2 else tuple(dict.fromkeys(values))
+
+
 def _listed(values: Iterable[str]) -> str:
     return "[" + ", ".join(f'"{value}"' for value in values) + "]"
 
@@ -145,11 +150,11 @@ class Coverage:
         found: list[Rule] = []
         if rule.groups and rule.resources and rule.verbs and not self._every_resource and not self._in_one(rule):
             axes = (
-                (tuple(dict.fromkeys(rule.groups)), self._groups.plain),
-                (tuple(dict.fromkeys(rule.resources)), self._resources.resource),
+                (_once(rule.groups), self._groups.plain),
+                (_once(rule.resources), self._resources.resource),
                 # Rules without names cover any name, and only they cover all of them.
-                (tuple(dict.fromkeys(rule.names)), self._name),
-                (tuple(dict.fromkeys(rule.verbs)), self._verbs.plain),
+                (_once(rule.names), self._name),
+                (_once(rule.verbs), self._verbs.plain),
             )
             found += (
                 Rule(verbs=verbs, groups=groups, resources=resources, names=names, urls=())
@@ -157,8 +162,8 @@ class Coverage:
             )
         if rule.urls and rule.verbs and not self._every_url:
             pair = (
-                (tuple(dict.fromkeys(rule.urls)), self._url),
-                (tuple(dict.fromkeys(rule.verbs)), self._verbs.plain),
+                (_once(rule.urls), self._url),
+                (_once(rule.verbs), self._verbs.plain),
             )
             found += (
                 Rule(verbs=verbs, groups=(), resources=(), names=(), urls=urls)
@@ -209,12 +214,15 @@ class Coverage:
         self, axes: Sequence[tuple[tuple[str, ...], Callable[[str], int]]], able: int
     ) -> list[tuple[tuple[str, ...], ...]]:
         """The boxes along ``axes`` that none of the rules in ``able`` covers."""
-        (values, covering), rest = axes[0], axes[1:]
         if not able:
-            return [tuple(each for each, _ in axes)]
+            return [tuple([each for each, _ in axes])]
+        (values, covering), rest = axes[0], axes[1:]
         if not values:
             # No names: any name.
             alike = {able & self._any_name: values}
+        elif len(values) == 1:
+            self._count(1)
+            alike = {able & covering(values[0]): values}
         else:
             self._count(len(values))
             gathered: dict[int, list[str]] = {}
