@@ -135,7 +135,12 @@ class Directory:
             for user in users:
                 self._bound.setdefault(user, {})[key] = group
         # Nothing else of them, and nobody else: a binding may have thousands of users.
-        affected = (before ^ users if group == group_before else before | users) & self._records.keys()
+        if before and users:
+            affected = before ^ users if group == group_before else before | users
+        else:
+            affected = before or users
+        # Taking away who is nobody is several times as fast as an intersection with the keys.
+        affected -= affected.difference(self._records)
         if len(affected) >= LONG:
             self._stale |= affected
             self._notify_many(affected)
