@@ -21,9 +21,13 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ksproxyd.authn.hashing_worker import answer
+from ksproxyd.authn.hashing_worker import INSISTENT, answer
 
 _WORKER = "ksproxyd.authn.hashing_worker"
+
+#: Seconds after which a process that takes only what others leave is taken to get nothing, and for which its successors
+#: insist on a share.
+STARVED, INSISTING = 2.0, 600.0
 
 
 class HashingFailed(Exception):
@@ -88,7 +92,8 @@ class Processes:
 
     One that dies over a question is replaced once, for the system may have chosen it to free memory. One that takes
     more than ``limit`` seconds over a question, or to end, is killed: somebody has stopped it, or it waits for a
-    processor that it does not get.
+    processor that it does not get. Where processors are busy with other things it would get none in any time: after
+    :data:`STARVED` seconds a question is put to one that insists on a share.
     """
 
     log = Logger()
@@ -99,6 +104,8 @@ class Processes:
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
         self._closing: Deferred[None] | None = None
+        #: Until when they insist on a share.
+        self._insisting = 0.0
 
     def ask(self, question: bytes) -> Deferred[bytes]:
         """See :class:`Hashers`."""
@@ -115,15 +122,23 @@ class Processes:
         return done
 
     def _give(self, job: _Job) -> None:
-        worker = self._idle.pop() if self._idle else self._start(job)
+        insistent = self._reactor.seconds() < self._insisting
+        worker = None
+        while self._idle and worker is None:
+            worker = self._idle.pop()
+            if worker.insistent != insistent:
+                worker.end()
+                worker = None
+        worker = worker or self._start(job, insistent)
         if worker is not None:
             worker.work(job)
 
-    def _start(self, job: _Job) -> _Worker | None:
-        worker = _Worker(self._reactor, self._limit, self._answered, self._ended)
+    def _start(self, job: _Job, insistent: bool) -> _Worker | None:
+        limit = self._limit if insistent else min(self._limit, STARVED)
+        worker = _Worker(self._reactor, limit, self._answered, self._ended, insistent=insistent)
         # It finds what we have found, wherever that was. Nothing else of our environment is any of its business.
         env = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONDONTWRITEBYTECODE": "1"}
-        args = [sys.executable, "-P", "-s", "-m", _WORKER]
+        args = [sys.executable, "-P", "-s", "-m", _WORKER, *([INSISTENT] if insistent else [])]
         try:
             self._reactor.spawnProcess(worker, sys.executable, args, env)
         except OSError as error:
@@ -140,10 +155,13 @@ class Processes:
         self._all.discard(worker)
         if worker in self._idle:
             self._idle.remove(worker)
-        if self._closing is None:
+        if self._closing is None and not worker.asked_to_end:
             self.log.warn("a process that compares passwords has ended: {why}", why=why)
         if job is not None:
-            job.tries += 1
+            if worker.late and not worker.insistent:
+                self._insisting = self._reactor.seconds() + INSISTING
+            else:
+                job.tries += 1
             if job.tries > 1 or self._closing is not None:
                 job.done.errback(HashingFailed(f"the process for it has ended: {why}"))
             else:
@@ -174,7 +192,13 @@ class _Worker(ProcessProtocol):
         limit: float,
         answered: Callable[[_Worker, _Job, bytes], object],
         ended: Callable[[_Worker, _Job | None, str], object],
+        *,
+        insistent: bool,
     ) -> None:
+        self.insistent = insistent
+        #: It has been killed because it took too long.
+        self.late = False
+        self.asked_to_end = False
         self._clock = clock
         self._limit = limit
         self._late: IDelayedCall | None = None
@@ -193,6 +217,7 @@ class _Worker(ProcessProtocol):
 
     def end(self) -> None:
         """Let it end."""
+        self.asked_to_end = True
         self._wait()
         assert self.transport is not None
         try:
@@ -230,7 +255,7 @@ class _Worker(ProcessProtocol):
             late.cancel()
 
     def _kill(self) -> None:
-        self._late = None
+        self._late, self.late = None, True
         self._complaints = b"after %g seconds without an answer" % self._limit
         assert self.transport is not None
         try:

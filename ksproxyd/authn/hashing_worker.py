@@ -6,6 +6,8 @@
     in    make <password> <salt>        out   <hash>
 
 Passwords are base64 of their bytes. What cannot be computed is answered ``error <why>``.
+
+It takes what processors have to spare; with the argument :data:`INSISTENT` a small share in any case.
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ import bcrypt
 #: milliseconds later.
 _INTERRUPT = 0.0005
 
+#: The argument of one that would otherwise not come to anything.
+INSISTENT = "insistent"
+
 #: Who waits for the gateway comes before who waits for a login. This is the highest niceness there is, which still
 #: leaves a login a seventieth of a processor that is busy with requests.
 _NICENESS = 19
@@ -40,11 +45,11 @@ def answer(question: bytes) -> bytes:
         return b"error " + ascii(str(error)).encode("ascii")
 
 
-def _give_way() -> None:
+def _give_way(*, altogether: bool) -> None:
     # Where a sandbox forbids it, logins are no worse for that.
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
-    if len(os.sched_getaffinity(0)) > 1:
+    if altogether and len(os.sched_getaffinity(0)) > 1:
         # Whoever wakes up need not wait for the end of this one's slice. Alone with a busy gateway it would starve.
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
@@ -60,7 +65,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, _interrupted)
-    _give_way()
+    _give_way(altogether=INSISTENT not in sys.argv[1:])
     for line in sys.stdin.buffer:
         signal.setitimer(signal.ITIMER_REAL, _INTERRUPT, _INTERRUPT)
         said = answer(line[:-1])

@@ -270,7 +270,7 @@ class CredentialSettings(Section):
         256, "Passwords that may wait for such a process; with more, logins are answered 503."
     )
     password_timeout: Annotated[Duration, seconds(1, 600)] = setting(
-        30.0, "Time that such a process may take over one password; it is killed then, and another one is started."
+        30.0, "Time that such a process may take over one password; then it is killed, and another one asked, once."
     )
 
 

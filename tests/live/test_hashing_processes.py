@@ -15,7 +15,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import Clock
 
-from ksproxyd.authn.hashing import Processes, check, make
+from ksproxyd.authn.hashing import STARVED, Processes, check, make
 from ksproxyd.kube.pacing import pause
 
 PASSWORD = b"Gr\xc3\xbc\xc3\x9fe1Welt \n"
@@ -81,6 +81,7 @@ class Hurried:
     def __init__(self) -> None:
         self.time = Clock()
         self.callLater = self.time.callLater
+        self.seconds = self.time.seconds
         self.spawnProcess = reactor.spawnProcess  # type: ignore[attr-defined]
 
 
@@ -92,10 +93,12 @@ async def test_one_that_is_stopped_is_replaced() -> None:
     (first,) = children()
     os.kill(first, signal.SIGSTOP)
     asked = hashing.ask(check(PASSWORD, HASH))
-    hurried.time.advance(30.0)
+    hurried.time.advance(STARVED)
     assert await asked == b"yes"
     (second,) = children()
     assert second != first
+    # As if there were no processor for it: this one takes its share.
+    assert os.sched_getscheduler(second) == os.SCHED_OTHER and os.getpriority(os.PRIO_PROCESS, second) == 19
     # Neither does one hold up the end.
     os.kill(second, signal.SIGSTOP)
     closed = hashing.close()

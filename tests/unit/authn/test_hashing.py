@@ -14,8 +14,17 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ksproxyd.authn.hashing import HashingFailed, Processes, check, hashers, make, usual_number
-from ksproxyd.authn.hashing_worker import answer
+from ksproxyd.authn.hashing import (
+    INSISTING,
+    STARVED,
+    HashingFailed,
+    Processes,
+    check,
+    hashers,
+    make,
+    usual_number,
+)
+from ksproxyd.authn.hashing_worker import INSISTENT, answer
 from ksproxyd.testing.reactor import MemoryReactor
 
 
@@ -62,6 +71,10 @@ class Spawner(Clock):
         self.children: list[Child] = []
         self.started: list[tuple[str, list[str], dict[str, str]]] = []
         self.error: OSError | None = None
+
+    def insistent(self) -> list[bool]:
+        """Which of the processes insist on a share."""
+        return [args[-1] == INSISTENT for _, args, _ in self.started]
 
     def spawnProcess(self, protocol: Any, executable: str, args: list[str], env: dict[str, str]) -> None:  # type: ignore[override]
         if self.error is not None:
@@ -131,21 +144,41 @@ class TestProcesses:
         spawner.children[1].work()
         assert results == [b"no"]
 
+    def test_one_that_gets_no_processor(self, spawner: Spawner, processes: Processes) -> None:
+        """Another one insists on a share; and so do those after it, for a while."""
+        results = asked(processes, GOOD)
+        spawner.advance(STARVED - 0.1)
+        assert spawner.children[0].signals == []
+        spawner.advance(0.2)
+        assert spawner.children[0].signals == ["KILL"]
+        spawner.children[0].end()
+        assert spawner.insistent() == [False, True]
+        spawner.advance(LIMIT - 1)
+        spawner.children[1].work()
+        assert results == [b"yes"] and spawner.children[1].signals == []
+        asked(processes, GOOD)
+        assert len(spawner.children) == 2
+        spawner.children[1].work()
+        spawner.advance(INSISTING)
+        results = asked(processes, BAD)
+        assert spawner.insistent() == [False, True, False] and not spawner.children[1].stdin_open
+        spawner.children[1].end()
+        spawner.children[2].work()
+        assert results == [b"no"] and not spawner.getDelayedCalls()
+
     def test_one_that_is_stopped(self, spawner: Spawner, processes: Processes) -> None:
         """By SIGSTOP, say. It keeps nobody waiting for ever, and its place in the queue neither."""
         results = asked(processes, GOOD)
-        spawner.advance(LIMIT - 1)
-        assert spawner.children[0].signals == []
-        spawner.advance(2)
-        assert spawner.children[0].signals == ["KILL"] and results == []
-        spawner.children[0].end()
-        spawner.advance(LIMIT + 1)
-        spawner.children[1].end()
+        for number, seconds in enumerate((STARVED, LIMIT, LIMIT)):
+            assert results == []
+            spawner.advance(seconds)
+            assert spawner.children[number].signals == ["KILL"]
+            spawner.children[number].end()
         assert results[0].check(HashingFailed) and "after 30 seconds" in str(results[0].value)
         results = asked(processes, BAD)
-        spawner.children[2].work()
+        spawner.children[3].work()
         spawner.advance(2 * LIMIT)
-        assert results == [b"no"] and spawner.children[2].signals == [] and not spawner.getDelayedCalls()
+        assert results == [b"no"] and spawner.children[3].signals == [] and not spawner.getDelayedCalls()
 
     def test_one_that_does_not_end(self, spawner: Spawner, processes: Processes) -> None:
         asked(processes, GOOD)
