@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import Thread
 from typing import Any
 
 import pytest
 from support_oauth import ISSUER, PASSWORD, SETTINGS, World, basic, bearer, payload, user
 from test_members import PROXY, cluster, direct, proxied
 
+from ksproxyd.authn.hashing import Processes
 from ksproxyd.authn.tokens.hops import LIFETIME, REUSED
 from ksproxyd.testing import Backend, MemoryGateway
 
@@ -120,7 +122,12 @@ def test_none_for_this_cluster(world: World) -> None:
     assert len(world.logins.hops) == 0
 
 
-def test_a_wrong_password_goes_nowhere(world: World) -> None:
+def test_a_wrong_password_goes_nowhere(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*arguments: object) -> None:
+        raise AssertionError("what happens in memory waits for no thread and no process")
+
+    monkeypatch.setattr(Thread, "start", refused)
+    monkeypatch.setattr(Processes, "ask", refused)
     backend = serve(world)
     assert world.gateway.get(NODES, [basic("alice", "wrong")]).status == 401
     assert not backend.requests and len(world.logins.hops) == 0
