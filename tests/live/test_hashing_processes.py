@@ -98,7 +98,7 @@ async def test_one_that_is_stopped_is_replaced() -> None:
     (second,) = children()
     assert second != first
     # As if there were no processor for it: this one takes its share.
-    assert os.sched_getscheduler(second) == os.SCHED_OTHER and os.getpriority(os.PRIO_PROCESS, second) == 19
+    assert os.sched_getscheduler(second) == os.SCHED_OTHER and os.getpriority(os.PRIO_PROCESS, second) == 10
     # Neither does one hold up the end.
     os.kill(second, signal.SIGSTOP)
     closed = hashing.close()
