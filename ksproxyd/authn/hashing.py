@@ -158,7 +158,7 @@ class Processes:
         if self._closing is None and not worker.asked_to_end:
             self.log.warn("a process that compares passwords has ended: {why}", why=why)
         if job is not None:
-            if worker.late and not worker.insistent:
+            if worker.overdue and not worker.insistent:
                 self._insisting = self._reactor.seconds() + INSISTING
             else:
                 job.tries += 1
@@ -197,7 +197,7 @@ class _Worker(ProcessProtocol):
     ) -> None:
         self.insistent = insistent
         #: It has been killed because it took too long.
-        self.late = False
+        self.overdue = False
         self.asked_to_end = False
         self._clock = clock
         self._limit = limit
@@ -255,7 +255,7 @@ class _Worker(ProcessProtocol):
             late.cancel()
 
     def _kill(self) -> None:
-        self._late, self.late = None, True
+        self._late, self.overdue = None, True
         self._complaints = b"after %g seconds without an answer" % self._limit
         assert self.transport is not None
         try:

@@ -86,17 +86,6 @@ def selected(selector: LabelSelector | None, scope: str, templates: Iterable[Obj
     return sorted(name_of(each) for each in templates if label(each, SCOPE) == scope and selector.matches(labels(each)))
 
 
-def whole(role: Object, scope: str, templates: dict[str, Object]) -> Whole:
-    """What :func:`assembling` comes to, at once. Raises what that raises."""
-    steps = assembling(role, scope, templates)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            found: Whole = end.value
-            return found
-
-
 def assembling(role: Object, scope: str, templates: dict[str, Object]) -> Steps:
     """What ``role`` is to be with these templates (by name), a rule at a step.
 

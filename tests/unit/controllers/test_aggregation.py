@@ -3,8 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from at_once import whole
 
-from ksproxyd.controllers.aggregation import MOST_RULES, Whole, note_of, whole
+from ksproxyd.controllers.aggregation import MOST_RULES, Whole, note_of
 from ksproxyd.controllers.labels import workspace_role
 
 IAM = "iam.kubesphere.io/"

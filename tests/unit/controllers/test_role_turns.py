@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
+from at_once import whole
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 
-from ksproxyd.controllers.aggregation import MOST_RULES, Steps, assembling, whole
+from ksproxyd.controllers.aggregation import MOST_RULES, Steps, assembling
 from ksproxyd.controllers.changes import Changes
 from ksproxyd.controllers.roles import RoleAggregation
 from ksproxyd.kube.pacing import Pacer
