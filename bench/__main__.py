@@ -27,7 +27,7 @@ from bench.load import CONNECTIONS, generator
 from bench.logins import Logins
 from bench.objects import DOCUMENT, MANY
 from bench.processes import installed, raise_file_limit
-from bench.requests import NGINX, Requests
+from bench.requests import NGINX, UNKNOWN, Requests
 from bench.rights import LARGE, Rights
 from bench.site import GIB, Site
 from bench.slow_reader import SlowReaders
@@ -140,7 +140,7 @@ class Run:
                 "p50": row.middle("p50"),
                 "p99": row.middle("p99"),
             }
-            if ratios and row.name.startswith("ksproxyd") and str(MANY) not in row.name:
+            if ratios and row.name.startswith("ksproxyd") and row.name != UNKNOWN and str(MANY) not in row.name:
                 self._at_most(f"CPU a request, {row.name}, {upstream}", median(ratios), goal, "× nginx's")
         for name, ratio in found.flatness().items():
             self._at_most(f"CPU a request, {name}, {MANY} extensions over few", ratio, FLAT_GOAL, "×")
