@@ -74,8 +74,10 @@ class Route:
 
 KUBERNETES_PATH = "/api/v1/namespaces/bench/configmaps/settings"
 AUDITED_PATH = "/api/v1/namespaces/audited/configmaps/settings"
-"""Answered with another ``Audit-Id`` each time, as kube-apiserver does, and, as it does not, with a ``Connection`` field,
-which nginx always sends: such heads are the parser's."""
+"""Answered with another ``Audit-Id`` each time, as by kube-apiserver, and with the ``Connection`` field of nginx.
+
+The heads of such answers are the parser's.
+"""
 
 
 def _extension(kind: str, name: str, spec: Object) -> Object:
